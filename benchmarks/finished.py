@@ -1,0 +1,130 @@
+"""A finished sentence-transformers model, from a folder or the hub, measured like everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.hub import hub_or_cache
+from genembench.problem import Problem
+
+_MARK = "modules.json"
+_HINT = f"Give a folder that sentence-transformers saved (it holds {_MARK}) or a hub id such as organisation/model."
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model as a `TextEncoder`; the role is not used.
+
+    The model's default prompt, where it names one, is put before each text as everywhere in sentence-transformers. On
+    the CPU it computes in float32 whatever its files hold (bfloat16 is hundreds of times slower on most).
+
+    Args:
+        path_or_id: A folder, or a hub id.
+        device: torch's name of the device; None for the best there is.
+        batch_size: Texts per forward pass; sentence-transformers sorts them by length first.
+
+    Attributes:
+        name: The folder's name or the hub id.
+        dimension: Length of a vector.
+        parameters: Number of parameters, each counted once.
+
+    Raises:
+        Problem: There is no such folder, it holds no such model, or the hub cannot be reached.
+    """
+
+    def __init__(self, path_or_id: str | Path, device: str | None = None, *, batch_size: int = 64) -> None:
+        self._source, self._commit = _find(path_or_id)
+        self.name = self._source if self._commit else Path(self._source).resolve().name
+        self._batch_size = batch_size
+        from sentence_transformers import SentenceTransformer
+
+        with hub_or_cache() if self._commit else nullcontext(), _no_bars():
+            try:
+                self._model = SentenceTransformer(self._source, device=device, revision=self._commit)
+            except Exception as error:  # A broken folder fails in whichever library reads the broken file.
+                what = str(error).splitlines()[0] if str(error) else ""
+                raise Problem(f"{self._source} cannot be loaded: {type(error).__name__}: {what}", _HINT) from error
+        if self._model.device.type == "cpu":
+            self._model.float()
+        self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
+
+    @cached_property
+    def address(self) -> str:
+        """Hash of the names and contents of the folder's files; for a hub id, of the id and the commit."""
+        if self._commit:
+            return hashlib.sha256(f"{self._source}@{self._commit}".encode()).hexdigest()
+        return folder_address(Path(self._source))
+
+    @cached_property
+    def dimension(self) -> int:
+        """Length of a vector, from the model's configuration or else from a vector."""
+        return self._model.get_embedding_dimension() or int(self.encode(["a"], "symmetric").shape[1])
+
+    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+        """Turn N texts into vectors ``[N, D]``, as the model makes them (not normalised unless it does so itself)."""
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
+        )
+        return cast("NDArray[np.float32]", np.asarray(vectors, dtype=np.float32))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hold back the bar that transformers draws while it reads weights."""
+    logging: Any = import_module("transformers.utils.logging")  # Its functions are not typed.
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def folder_address(folder: Path) -> str:
+    """Hash the relative names and contents of all files in a folder (sha256), hidden ones left out."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(files, key=lambda name: name.as_posix()):
+        if not any(part.startswith(".") or part == "__pycache__" for part in name.parts):
+            with files[name].open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{name.as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _find(path_or_id: str | Path) -> tuple[str, str | None]:
+    """Return a folder and None, or a hub id and the commit it stands for now."""
+    path = Path(path_or_id)
+    if path.is_dir():
+        if not (path / _MARK).is_file():
+            raise Problem(f"{path} is no sentence-transformers model: it has no {_MARK}", _HINT)
+        return str(path), None
+    if path.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(path_or_id)):
+        raise Problem(f"no model folder {path_or_id}", _HINT)
+    return str(path_or_id), _commit(str(path_or_id))
+
+
+def _commit(model_id: str) -> str:
+    """Resolve a hub id; the file asked for is the one that makes a repository a sentence-transformers model."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with hub_or_cache() as unreachable:
+        try:
+            file = Path(huggingface_hub.hf_hub_download(model_id, _MARK))
+        except Exception as error:  # Not there, not allowed, not reachable: one answer to the user.
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                raise Problem(f"{model_id} is no sentence-transformers model: it has no {_MARK}", _HINT) from error
+            reason = unreachable or str(error).splitlines()[0]
+            raise Problem(f"could not load model {model_id} from the hub: {reason}", _HINT) from error
+    return file.parent.name

@@ -1,0 +1,64 @@
+"""The command ``genembench``: finds the sub-command and turns a `Problem` into two lines and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from genembench.problem import Problem, near_misses
+
+COMMANDS = {
+    "compare": ("runners.compare", "train methods on equal data from one backbone, score them and rank them"),
+    "train": ("runners.train", "train one method and leave its encoder"),
+    "evaluate": ("runners.evaluate", "score one encoder on the STS tasks, or on any MTEB tasks"),
+    "methods": ("runners.list_methods", "list the methods, or one method's hyper-parameters and presets"),
+}
+
+
+def usage() -> str:
+    """Say what there is, without importing any of it."""
+    lines = ["usage: genembench COMMAND [options]", ""]
+    lines += [f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += ["", "`genembench COMMAND --help` shows a command's options."]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Entry point of the console command."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"genembench {version('genembench')}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        close = near_misses(name, COMMANDS)
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        print(f"genembench: unknown command '{name}'.{meant}\n{usage()}", file=sys.stderr)
+        return 2
+    return run_command(import_module(COMMANDS[name][0]).main, arguments[1:])
+
+
+def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a sub-command; a user's mistake becomes a short message and exit code 2, an interruption 130."""
+    try:
+        return command(arguments)
+    except Problem as problem:
+        print(f"genembench: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genembench: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Somebody closed the pipe we print to (`| head`); there is nobody left to tell.
+        sys.stderr.close()
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

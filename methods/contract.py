@@ -1,0 +1,217 @@
+"""The contract of a method: hyper-parameters, text to vector in three steps, and training stages.
+
+A method is a frozen keyword-only dataclass. Its text goes to a vector in three steps that training and evaluation
+share: `tokenize` (token ids and a content mask), `readout` (hidden states to ``[B, k, D]``) and `pool` (to ``[B, D]``).
+Its `stages` say what is trained, on which kind of data, with which loss. `docs/contract.md` argues for the shape.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from methods.parts.losses import LossTerm
+from methods.parts.readout import READOUTS, normalised_mean
+from methods.parts.tokens import TokenRow
+
+Role = Literal["query", "document", "symmetric"]
+"""Which side a text stands on; ``symmetric`` where a task treats both sides alike (STS)."""
+
+Phase = Literal["train", "evaluate"]
+"""Templates may differ between training and evaluation (AutoRegEmbed's do), so every call says which it is."""
+
+Example = Mapping[str, Any]
+"""One row of a data kind: its canonical fields and whatever extra fields the file carried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a stage is optimised (AdamW); ``batch_size`` is the global batch in examples, whatever the micro-batch."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int = 1
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: float = 0.0
+    """Fraction of the stage spent on raising the learning rate linearly from 0."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """One value of a preset and its evidence: the paper, the authors' code, or our choice where both are silent."""
+
+    value: Any
+    evidence: str
+
+
+Preset = Mapping[str, Hyper]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reader of the leaderboard has to know about a method.
+
+    ``inference_cost`` is relative to one causal pass over the text; ``deviations`` are from the paper and from the
+    authors' code, each one sentence.
+    """
+
+    family: str
+    paper: str
+    summary: str
+    deviations: tuple[str, ...] = ()
+    inference_cost: str = "one pass over text and prompt"
+
+
+class Start(Protocol):
+    """What a stage starts from; the runner hands it to `Stage.build`."""
+
+    @property
+    def backbone(self) -> Path:
+        """Folder of the untouched backbone (for frozen helpers such as AutoRegEmbed's decoder)."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer that the previous stage left, or the backbone's."""
+
+    def model(self, *, head: bool = False, causal: bool = True) -> PreTrainedModel:
+        """Load the model that the previous stage left: the body, or with ``head`` the causal language model."""
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What a stage trains: the module that the trainer wraps, and the tokenizer that goes with it."""
+
+    module: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+
+
+class Stage(ABC):
+    """One training objective over one kind of data.
+
+    A subclass is a small frozen dataclass that holds its method and no state. ``forward`` of the module that `build`
+    returns is the only thing the trainer wraps; frozen helpers are kept out of its parameters.
+    """
+
+    name: ClassVar[str]
+    data: ClassVar[str]
+    """The data kind: triplets, instruct, pairs or text."""
+
+    @property
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """How the stage is optimised."""
+
+    @property
+    @abstractmethod
+    def loss_kind(self) -> Literal["additive", "joint"]:
+        """Say what ``forward`` returns.
+
+        ``additive``: ``forward(batch)`` gives ``dict[str, LossTerm]``, sums over examples or tokens.
+        ``joint``: ``forward(batch)`` gives ``dict[str, Tensor]`` (first dimension: examples), and `joint_loss` is
+        computed once, on the representations of the whole global batch.
+        """
+
+    @abstractmethod
+    def build(self, start: Start) -> Trainable:
+        """Make the one trainable module. Only parameters that require gradients are trained and checkpointed."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> Any:
+        """Turn rows into the batch that ``forward`` takes (tokens, not text)."""
+
+    @abstractmethod
+    def weigh(self, batch: Any) -> dict[str, float]:
+        """Give each term's weight before ``forward`` runs; it must equal the ``LossTerm.weight`` that follows."""
+
+    def joint_loss(self, outputs: Mapping[str, Tensor]) -> dict[str, LossTerm]:
+        """Compute the loss of a joint stage from the outputs of the whole global batch."""
+        raise TypeError(f"stage {self.name} is additive: it has no joint loss")
+
+    @abstractmethod
+    def finish(self, trained: Trainable, folder: Path) -> None:
+        """Write plain merged Hugging Face weights and the tokenizer: what follows starts from files."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the stage's weights beside start, data, precision and source.
+
+        The default is everything the stage holds, its method's hyper-parameters included. A stage that several
+        methods share narrows it to what it uses, so that it is trained once for all of them.
+        """
+        return {"stage": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
+    def cost(self, example: Example) -> int:
+        """Length by which the trainer groups examples into micro-batches; any unit."""
+        return sum(len(text) for value in example.values() for text in _texts(value))
+
+
+def _texts(value: object) -> Sequence[str]:
+    if isinstance(value, str):
+        return (value,)
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else ()
+
+
+def hyper(default: Any, doc: str, *, encodes: bool = False) -> Any:
+    """Declare a hyper-parameter with its documentation.
+
+    ``encodes`` marks those that shape how a text becomes a vector at evaluation: they are part of the evaluation
+    address, the others are not.
+    """
+    return field(default=default, metadata={"doc": doc, "encodes": encodes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A recipe that turns a backbone into an encoder."""
+
+    facts: ClassVar[Facts]
+    presets: ClassVar[Mapping[str, Preset]] = {}
+
+    max_length: int = hyper(
+        512, "longest input in tokens, prompt included; the text is cut, never the prompt", encodes=True
+    )
+    readout_kind: str = hyper("mean", f"how hidden states become [B, k, D]: one of {', '.join(READOUTS)}", encodes=True)
+
+    causal: ClassVar[bool] = True
+    """Whether the encoder's attention is causal; False makes it bidirectional."""
+
+    @abstractmethod
+    def tokenize(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], role: Role, phase: Phase
+    ) -> list[TokenRow]:
+        """Apply the template: token ids and a content mask for each text, never longer than ``max_length``."""
+
+    def readout(self, hidden_BLD: Tensor, content_BL: Tensor) -> Tensor:
+        """Read ``[B, k, D]`` out of the last hidden states (after the final norm) at the content positions."""
+        return READOUTS[self.readout_kind](hidden_BLD, content_BL)
+
+    def pool(self, readout_BkD: Tensor) -> Tensor:
+        """Pool a read-out into vectors ``[B, D]``; the default is the L2-normalised mean in float32."""
+        return normalised_mean(readout_BkD)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the training stages in order; none for a training-free method."""
+        return ()
+
+    def config(self) -> dict[str, Any]:
+        """Return every hyper-parameter by name."""
+        return dataclasses.asdict(self)
+
+    def encoding_config(self) -> dict[str, Any]:
+        """Return the hyper-parameters that shape how a text becomes a vector at evaluation."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("encodes")}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The data kinds that the stages consume, in order of first use."""
+        return tuple(dict.fromkeys(stage.data for stage in self.stages()))

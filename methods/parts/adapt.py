@@ -1,0 +1,46 @@
+"""Which weights train: all of them, or low-rank adapters (LoRA) that are merged before anything is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from genembench.problem import Problem
+
+Tuning = Literal["full", "lora"]
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """LoRA on every linear layer of the body (q, k, v, o, gate, up and down in a Llama)."""
+
+    rank: int
+    alpha: int
+    dropout: float
+
+
+def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape) -> nn.Module:
+    """Return ``model`` with exactly the weights of ``tuning`` requiring gradients, in training mode."""
+    if tuning == "full":
+        model.requires_grad_(True)
+        model.train()
+        return model
+    if tuning != "lora":
+        raise Problem(f"unknown tuning '{tuning}'", "Allowed: full, lora.")
+    # peft costs seconds to import; full fine-tuning does not pay for it.
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+    adapted: nn.Module = get_peft_model(model, config)
+    return adapted.train()
+
+
+def save_merged(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write plain Hugging Face weights (adapters merged in) and the tokenizer to ``folder``."""
+    plain: Any = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model  # type: ignore[operator]
+    plain.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,79 @@
+"""Analytic model FLOPs of a transformer pass, from the shapes of its linear layers and its attention.
+
+Counted are matrix products (two per multiply-add): the linear layers on each real token and attention's two products
+over each sequence's own length squared (not halved for causal masks, the usual convention; Chowdhery et al. 2022,
+PaLM, appendix B). Norms, activations, softmax and the embedding look-up are left out, as torch's own counter does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PassCost:
+    """FLOPs of one pass: ``per_token`` for each token, ``per_token_squared`` for each sequence's length squared."""
+
+    per_token: float
+    per_token_squared: float
+
+    def of(self, lengths: Sequence[int]) -> float:
+        """FLOPs for sequences of these lengths (tokens)."""
+        return self.per_token * sum(lengths) + self.per_token_squared * sum(n * n for n in lengths)
+
+
+_known: WeakKeyDictionary[nn.Module, dict[bool, PassCost]] = WeakKeyDictionary()
+
+
+def pass_cost(model: nn.Module) -> PassCost:
+    """Cost of a pass through ``model`` as it stands: with gradients where they are enabled and something is trained.
+
+    One tiny pass with hooks finds out which linear layers run and which products the backward pass needs: the input's
+    gradient where the input requires one, the weight's where the weight is trained. So LoRA, frozen layers and a first
+    layer whose input needs no gradient are counted as they are.
+    """
+    training = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+    costs = _known.setdefault(model, {})
+    if training not in costs:
+        costs[training] = _probe(model, training)
+    return costs[training]
+
+
+def _probe(model: nn.Module, training: bool) -> PassCost:
+    tokens = 2
+    total = 0.0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Linear)
+        products = 1
+        if training:
+            products += int(inputs[0].requires_grad) + int(module.weight.requires_grad)
+        rows = inputs[0].numel() // module.in_features
+        total += products * 2.0 * module.in_features * module.out_features * rows / tokens
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Linear)]
+    device = next(model.parameters()).device
+    # Dropout in the probe would consume random numbers and a resumed run would see others than an uninterrupted one.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            model(input_ids=torch.zeros(1, tokens, dtype=torch.long, device=device), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return PassCost(total, attention_per_length_squared(model) * (3.0 if training else 1.0))
+
+
+def attention_per_length_squared(model: nn.Module) -> float:
+    """FLOPs per length squared of the score and the value product, over all layers (forward)."""
+    config = getattr(model, "config", None)
+    if config is None:
+        return 0.0
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return 4.0 * float(text.num_hidden_layers * text.num_attention_heads * head)

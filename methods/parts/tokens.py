@@ -1,0 +1,139 @@
+"""Texts to token rows: one template function for training and evaluation, and padding on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from genembench.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One text as the model sees it: token ids and, for each, whether the read-out may look at it."""
+
+    ids: list[int]
+    content: list[bool]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class TextTemplate:
+    """``prefix + text + suffix``, tokenised as one string, with the tokenizer's own BOS in front if it has one.
+
+    When the row is longer than ``max_length``, tokens are taken from the end of the text; prefix and suffix survive.
+    ``prompt_is_content`` says whether the read-out sees BOS, prefix and suffix or only the text's own tokens.
+    """
+
+    prefix: str = ""
+    suffix: str = ""
+    prompt_is_content: bool = True
+
+    def rows(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[TokenRow]:
+        """Tokenise ``texts``.
+
+        Raises:
+            Problem: the tokenizer has no fast implementation, or the prompt alone fills ``max_length``.
+        """
+        if not texts:
+            return []
+        if not tokenizer.is_fast:
+            raise Problem(
+                f"the tokenizer {type(tokenizer).__name__} reports no character offsets",
+                "Use a backbone with a fast tokenizer (a tokenizer.json in its folder).",
+            )
+        encoded = tokenizer(
+            [self.prefix + text + self.suffix for text in texts],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+        bos = starting_token(tokenizer)
+        rows = []
+        for text, ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            rows.append(self._row(text, ids, spans, bos, max_length))
+        return rows
+
+    def _row(
+        self, text: str, ids: list[int], spans: Sequence[tuple[int, int]], bos: list[int], max_length: int
+    ) -> TokenRow:
+        start, end = len(self.prefix), len(self.prefix) + len(text)
+        # A token that reaches over the border (".\n" is one token for some tokenizers) belongs to the prompt: it may
+        # not be cut, or the model would see another prompt.
+        of_text = [start <= a and b <= end and a < b for a, b in spans]
+        surplus = len(bos) + len(ids) - max_length
+        if surplus > 0:
+            positions = [i for i, inside in enumerate(of_text) if inside]
+            if len(positions) <= surplus:
+                raise Problem(
+                    f"max_length={max_length} leaves no room for the text beside a prompt of "
+                    f"{len(bos) + len(ids) - len(positions)} tokens",
+                    "Raise it with --set METHOD.max_length=N.",
+                )
+            cut = set(positions[-surplus:])
+            ids = [token for i, token in enumerate(ids) if i not in cut]
+            of_text = [inside for i, inside in enumerate(of_text) if i not in cut]
+        content = [True] * (len(bos) + len(ids)) if self.prompt_is_content else [False] * len(bos) + of_text
+        if not any(content):
+            raise Problem(
+                f"a text leaves no token to read a vector from: {text[:60]!r}",
+                "Remove empty texts from the data.",
+            )
+        return TokenRow(bos + ids, content)
+
+
+def starting_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return ``[bos]`` where the tokenizer itself would put one in front of a text, else ``[]``."""
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return []
+    with_special = tokenizer("a")["input_ids"]
+    return [bos] if with_special[:1] == [bos] else []
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """Token rows as tensors ``[B, L]``; ``mask_BL`` is None when nothing is padded."""
+
+    ids_BL: Tensor
+    content_BL: Tensor
+    mask_BL: Tensor | None
+    positions_BL: Tensor | None
+
+
+def pad(rows: Sequence[TokenRow], device: torch.device, *, side: str = "right") -> PaddedBatch:
+    """Pad rows to the longest one. Positions count real tokens, so the side changes no vector."""
+    longest = max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    content = torch.zeros(len(rows), longest, dtype=torch.bool)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
+        ids[i, where] = torch.tensor(row.ids)
+        content[i, where] = torch.tensor(row.content)
+        mask[i, where] = 1
+    if bool(mask.all()):
+        # No padding, no mask: attention may then take its fastest path.
+        return PaddedBatch(ids.to(device), content.to(device), None, None)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    return PaddedBatch(ids.to(device), content.to(device), mask.to(device), positions.to(device))
+
+
+def length_groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Split indices into groups of similar length whose padded size stays within ``max_tokens``.
+
+    A single row longer than ``max_tokens`` forms a group of its own. Longest first, so that memory peaks at the start.
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups

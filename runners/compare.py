@@ -1,0 +1,131 @@
+"""``genembench compare``: train each method on the same data from the same backbone, score, and rank."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    # As a script, Python put this folder on the path, where a file here could shadow a library: put the checkout there.
+    import os
+    import sys
+
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from runners.spec import RunSpec
+
+SUMMARY = "train methods on equal data from one backbone, score them and rank them"
+
+
+def parser(prog: str = "genembench compare") -> argparse.ArgumentParser:
+    """Build the command line."""
+    from runners.options import add_benchmark_options, add_engine_options, add_run_options, seed_list, words
+
+    result = argparse.ArgumentParser(prog=prog, description=SUMMARY, allow_abbrev=False)
+    result.add_argument(
+        "--methods", type=words, metavar="NAME,...", help="methods, or sentence-transformers:PATH for a finished model"
+    )
+    add_run_options(result)
+    result.add_argument("--seeds", type=seed_list, default=[0], metavar="N[,N...]", help="default: 0")
+    add_benchmark_options(result)
+    add_engine_options(result)
+    result.add_argument("--output", type=Path, metavar="DIR", help="folder for records, tables and plots")
+    result.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file of these options")
+    result.add_argument("--dry-run", action="store_true", help="show the plan and its cost; write nothing")
+    return result
+
+
+def main(arguments: Sequence[str], prog: str = "genembench compare") -> int:
+    """Run the command; return the exit code: 0 all runs done, 1 some run failed, 130 interrupted.
+
+    Raises:
+        Problem: something the user has to mend; nothing was written.
+    """
+    from runners.options import parse
+
+    options = parse(parser(prog), arguments)
+    if not options.methods:
+        raise Problem("no --methods were given", "List them with `genembench methods`.")
+    if options.output is None and not options.dry_run:
+        raise Problem("no --output was given", "Name a folder for records, tables and plots.")
+    return compare(options)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Plan and execute a comparison."""
+    # Not before the options are known to be good: these imports cost seconds.
+    from runners.output import Output, write_json
+    from runners.prepare import choose_benchmark, estimate, make_engine, make_plan
+    from runners.processes import start_server
+
+    output = Output(options.output or Path(), "compare")
+    if not options.dry_run:
+        output.check()
+        start_server()
+    engine = make_engine(options)
+    benchmark = choose_benchmark(options)
+    plan, backbone, chosen = make_plan(
+        options, options.methods, benchmark=benchmark, engine=engine, output=output.folder
+    )
+    if options.dry_run:
+        from runners.plan import describe
+
+        print(describe(plan, estimate(plan, backbone, chosen)))
+        return 0
+    with output.claim():
+        write_json(output.folder / "config.json", plan[0].configuration)
+        try:
+            statuses = _execute(plan)
+        except KeyboardInterrupt:
+            _finish(plan, output.folder)
+            return 130
+        _finish(plan, output.folder)
+    return 0 if all(status == "done" for status in statuses) else 1
+
+
+def _execute(plan: Sequence[RunSpec]) -> list[str]:
+    from runners.plan import is_done
+    from runners.processes import run_in_process
+    from runners.progress import say
+
+    statuses = []
+    for number, spec in enumerate(plan, 1):
+        if is_done(spec):
+            say(f"[{number}/{len(plan)}] {spec.label}: done already")
+            statuses.append("done")
+            continue
+        say(f"[{number}/{len(plan)}] {spec.label}")
+        statuses.append(run_in_process(spec))
+        if statuses[-1] != "done":
+            say(f"[{number}/{len(plan)}] {spec.label}: {statuses[-1]}; see {spec.folder / 'log.txt'}")
+    return statuses
+
+
+def _finish(plan: Sequence[RunSpec], output: Path) -> None:
+    """Build the leaderboard of this plan's runs and say what came out."""
+    from leaderboard.build import build
+    from leaderboard.records import read_records
+    from leaderboard.terminal import text_table
+
+    records = read_records(spec.folder for spec in plan if (spec.folder / "run.json").is_file())
+    if not records:
+        return
+    written = build(records, output)
+    print(text_table(records))
+    print()
+    for record in records:
+        if record.status != "done":
+            print(f"{record.run}: {record.status}: {record.reason}")
+    print(f"{sum(r.status == 'done' for r in records)} of {len(plan)} runs done. Written to {output}:")
+    print("  " + "  ".join(sorted(path.name for path in written)) + "  runs/")
+
+
+if __name__ == "__main__":
+    from genembench.__main__ import run_command
+
+    raise SystemExit(run_command(main, sys.argv[1:]))

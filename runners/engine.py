@@ -1,0 +1,67 @@
+"""How a run is executed on this machine: device, precision, micro-batch. None of it is part of what is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from genembench.problem import Problem
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Execution options. Only ``precision`` touches the numbers (and so the addresses); the rest is speed and memory.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        precision: ``float32``, or ``bfloat16`` autocast over float32 master weights.
+        micro_batch: Examples in one forward pass; None takes the whole batch at once.
+        gradient_checkpointing: Recompute activations in the backward pass.
+        gradient_cache: Joint losses: encode without gradients first, then again micro-batch by micro-batch with them,
+            so that memory is a micro-batch's (Gao et al. 2021, arXiv 2101.06983).
+        checkpoint_seconds: Seconds between checkpoints.
+        tensorboard: Also write TensorBoard events.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    micro_batch: int | None = None
+    gradient_checkpointing: bool = False
+    gradient_cache: bool = False
+    checkpoint_seconds: float = 300.0
+    tensorboard: bool = False
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device for torch."""
+        return torch.device(self.device)
+
+
+def choose_device(wanted: str) -> str:
+    """Resolve ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        Problem: a GPU was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return "cuda" if available else "cpu"
+    if wanted == "cuda" and not available:
+        built = torch.version.cuda
+        why = f"PyTorch {torch.__version__} sees none" if built else f"PyTorch {torch.__version__} is a CPU build"
+        raise Problem(
+            f"--device cuda: no GPU can be used ({why})",
+            "Use --device cpu, or install a CUDA build of PyTorch and check `nvidia-smi`.",
+        )
+    return wanted
+
+
+def choose_precision(wanted: str, device: str) -> Precision:
+    """Resolve ``auto``: bfloat16 autocast on a GPU, float32 on the CPU (where bfloat16 products crawl)."""
+    if wanted == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return "bfloat16" if wanted == "bfloat16" else "float32"

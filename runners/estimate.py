@@ -1,0 +1,58 @@
+"""Estimating a planned run's training cost before anything is loaded: tokens from a sample, FLOPs from the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModel
+
+from methods.contract import Example, Method, Stage
+from methods.parts.backbone import load_tokenizer
+from methods.parts.flops import PassCost, attention_per_length_squared
+from methods.parts.tokens import TokenRow
+from runners.backbones import Backbone
+from runners.plan import Estimate
+from runners.spec import RunSpec
+
+SAMPLE = 64
+"""Examples tokenised for an estimate."""
+
+
+class Estimator:
+    """Estimates runs that start from one backbone, as if all weights were trained and each token passed once."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.tokenizer = load_tokenizer(backbone.folder)
+        config = AutoConfig.from_pretrained(backbone.folder)
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+        linear = sum(2.0 * m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear))
+        self.cost = PassCost(3.0 * linear, 3.0 * attention_per_length_squared(model))
+
+    def of(self, spec: RunSpec, method: Method) -> Estimate:
+        """Estimate the run's training."""
+        tokens = flops = 0.0
+        for stage in method.stages():
+            data = spec.data[stage.data]
+            lengths = self._lengths(stage, data.rows[:SAMPLE])
+            seen = len(data.rows) * stage.recipe.epochs / max(1, min(SAMPLE, len(data.rows)))
+            tokens += seen * sum(lengths)
+            flops += seen * self.cost.of(lengths)
+        return Estimate(tokens, flops)
+
+    def _lengths(self, stage: Stage, rows: Sequence[Example]) -> list[int]:
+        batch = stage.collate(rows, self.tokenizer)
+        return [len(row) for row in _token_rows(batch)]
+
+
+def _token_rows(value: object) -> list[TokenRow]:
+    """Every token row anywhere in a collated batch, whatever its shape."""
+    if isinstance(value, TokenRow):
+        return [value]
+    if isinstance(value, dict):
+        return [row for inner in value.values() for row in _token_rows(inner)]
+    if isinstance(value, list | tuple):
+        return [row for inner in value for row in _token_rows(inner)]
+    return [row for inner in vars(value).values() for row in _token_rows(inner)] if hasattr(value, "__dict__") else []

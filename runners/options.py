@@ -1,0 +1,204 @@
+"""The command line's options, shared by compare, train and evaluate, and the configuration file under them.
+
+Precedence: command line over ``--config`` over the defaults here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.files import parse_mapping
+from benchmarks.kinds import KINDS
+from genembench.problem import Problem, unknown
+
+# These collect values; a configuration file adds to them, for every other option the command line replaces it.
+REPEATED = {"set", "map", "method_file"}
+
+
+def words(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [word for word in (part.strip() for part in text.split(",")) if word]
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that trains."""
+    parser.add_argument("--backbone", metavar="PATH|ID", help="language model: a local folder or a hub id")
+    for kind in KINDS.values():
+        parser.add_argument(
+            kind.flag, metavar="FILE", help=f"{kind.name} as JSON lines (.gz too): {', '.join(kind.fields)}"
+        )
+    parser.add_argument(
+        "--map", action="append", default=[], metavar="[KIND.]FIELD=NAME", help="our field is called NAME in the file"
+    )
+    parser.add_argument("--budget", metavar="N[,N...]|KIND=N,...", help="examples: 10000, or triplets=10000,pairs=500")
+    parser.add_argument("--preset", default="paper", help="hyper-parameters: paper (default), small, default")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.KEY=VALUE", help="override one; *.KEY=VALUE for all"
+    )
+    parser.add_argument(
+        "--method-file", action="append", default=[], metavar="FILE.py", help="load methods from this file too"
+    )
+    parser.add_argument(
+        "--keep-overlap", action="store_true", help="train on sentences that stand in the test sets too"
+    )
+    parser.add_argument("--keep-contexts", action="store_true", help="instruct data: keep several rows of one context")
+
+
+def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True) -> None:
+    """Options of how a run is executed."""
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
+        help="default: bfloat16 autocast on a GPU, float32 on the CPU",
+    )
+    if training:
+        parser.add_argument("--micro-batch", type=positive, metavar="N", help="examples in one pass; saves memory")
+        parser.add_argument("--gradient-checkpointing", action="store_true", help="recompute activations")
+        parser.add_argument(
+            "--gradient-cache", action="store_true", help="in-batch losses with the memory of one micro-batch"
+        )
+        parser.add_argument(
+            "--checkpoint-seconds", type=seconds, default=300.0, metavar="S", help="between checkpoints (300)"
+        )
+        parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+
+
+def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
+    """Options of what is measured."""
+    parser.add_argument("--benchmark", default="sts", metavar="sts|mteb:TASK,...", help="default: the ten STS tasks")
+    parser.add_argument("--tasks", type=words, metavar="TASK,...", help="only these tasks")
+    parser.add_argument("--skip-tasks", type=words, default=[], metavar="TASK,...", help="all but these tasks")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="read <Task>.test.jsonl[.gz] here, not the hub")
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, 0 or more."""
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def seed_list(text: str) -> list[int]:
+    """Read seeds: whole numbers from 0, separated by commas."""
+    try:
+        seeds = [int(word) for word in words(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError("whole numbers separated by commas, such as 0,1,2") from None
+    if not seeds or min(seeds) < 0:
+        raise argparse.ArgumentTypeError("whole numbers from 0, such as 0,1,2")
+    return list(dict.fromkeys(seeds))
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line over the configuration file that it names.
+
+    Raises:
+        Problem: the file cannot be read or holds an unknown option.
+    """
+    known = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    file = finder.parse_known_args(list(arguments))[0].config
+    if file is None:
+        return parser.parse_args(arguments)
+    tokens = []
+    for key, value in read_config(Path(file)).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise unknown(f"option in {file}:", key, [dest.replace("_", "-") for dest in known])
+        flag = f"--{name.replace('_', '-')}"
+        given = any(token == flag or token.startswith(f"{flag}=") for token in arguments)
+        if name in REPEATED or not given:
+            tokens += _tokens(flag, known[name], value)
+    return parser.parse_args([*tokens, *arguments])
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a TOML, YAML or JSON file of options.
+
+    Raises:
+        Problem: not there, not readable, or not a table of options.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise Problem(f"--config {file}: {reason}", "Give a TOML (.toml), YAML or JSON file of options.") from error
+    if not isinstance(values, dict):
+        raise Problem(f"--config {file} holds no options", "Write one option a line, such as budget: 10000")
+    return {str(key): value for key, value in values.items()}
+
+
+def _tokens(flag: str, action: argparse.Action, value: Any) -> list[str]:
+    """Write one option of a configuration file as the command line would."""
+    if value is None or value is False:
+        return []
+    if action.nargs == 0:
+        return [flag] if value is True else [f"{flag}={value}"]
+    if isinstance(value, dict):
+        # set: {infonce-mean: {epochs: 2}}, set: {infonce-mean.epochs: 2}, budget: {triplets: 1000}
+        pairs = [
+            f"{key}.{inner}={_word(last)}" if isinstance(each, dict) else f"{key}={_word(each)}"
+            for key, each in value.items()
+            for inner, last in (each.items() if isinstance(each, dict) else [("", each)])
+        ]
+        value = pairs if action.dest in REPEATED else ",".join(pairs)
+    if action.dest in REPEATED:
+        return [f"{flag}={_word(each)}" for each in (value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        value = ",".join(map(_word, value))
+    return [f"{flag}={_word(value)}"]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def mappings(values: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Read ``--map``: ``FIELD=NAME`` for every given kind that has the field, ``KIND.FIELD=NAME`` for one.
+
+    Raises:
+        Problem: no given kind has the field.
+    """
+    chosen: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for value in values:
+        kind, dot, _ = value.partition("=")[0].partition(".")
+        if dot and kind in KINDS:
+            if kind not in chosen:
+                raise Problem(f"--map {value}: no {kind} were given", f"Add --{kind} FILE.")
+            chosen[kind].append(value[len(kind) + 1 :])
+            continue
+        having = [kind for kind in kinds if value.partition("=")[0].strip() in KINDS[kind].fields]
+        for kind in having or list(kinds)[:1]:
+            chosen[kind].append(value)
+        if not kinds:
+            raise Problem(f"--map {value}: no data were given", "Add --triplets FILE (or another kind).")
+    return {kind: parse_mapping(given, kind) for kind, given in chosen.items()}
+
+
+def resolved(options: argparse.Namespace) -> dict[str, Any]:
+    """Return every option's value, ready for JSON and for ``--config``."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in sorted(vars(options).items())
+        if key not in ("config", "dry_run")
+    }

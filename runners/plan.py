@@ -1,0 +1,193 @@
+"""The plan of a comparison: which runs, which stages they share, what is done already and what the rest will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.budget import Budget
+from benchmarks.suite import Benchmark
+from benchmarks.training_data import TrainingData, with_seed
+from genembench.problem import Problem
+from methods.contract import Method
+from methods.registry import MethodEntry
+from runners.addresses import address, run_address, training_address
+from runners.backbones import Backbone
+from runners.engine import Engine
+from runners.records import read_status
+from runners.spec import MethodChoice, RunSpec
+from runners.stages import StageData
+
+FINISHED_PREFIX = "sentence-transformers:"
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What all runs of a comparison have in common."""
+
+    backbone: Backbone | None
+    data: Mapping[str, TrainingData]
+    benchmark: Benchmark | None
+    engine: Engine
+    output: Path
+    configuration: Mapping[str, Any] = field(repr=False)
+
+    def runs(
+        self,
+        methods: Sequence[tuple[MethodChoice, MethodEntry, Method]],
+        finished: Sequence[str],
+        budgets: Sequence[Budget],
+        seeds: Sequence[int],
+    ) -> list[RunSpec]:
+        """Plan every (method, budget, seed); what trains nothing is planned once, with budget 0.
+
+        Raises:
+            Problem: a method needs a data kind that was not given, or more of it than there is.
+        """
+        ordered = {(kind, seed): with_seed(data, seed) for kind, data in self.data.items() for seed in seeds}
+        plan = [self._finished(path) for path in finished]
+        plan += [self._untrained(choice, entry, method) for choice, entry, method in methods if not method.needs]
+        for budget in budgets:
+            for seed in seeds:
+                for choice, entry, method in methods:
+                    if method.needs:
+                        prefixes = {kind: _prefix(choice.name, kind, budget, ordered, seed) for kind in method.needs}
+                        plan.append(self._trained(choice, entry, method, budget, seed, prefixes))
+        return plan
+
+    def _finished(self, path: str) -> RunSpec:
+        name = Path(path).name or path
+        weights = address({"finished": str(Path(path).resolve()) if Path(path).exists() else path})
+        where = address({"weights": weights, "benchmark": self._benchmark_address})
+        return self._spec(f"{name}-{where[:10]}", name, finished=path)
+
+    def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:
+        assert self.backbone is not None
+        where = self._run_address(self.backbone.address, method, entry)
+        return self._spec(f"{choice.name}-{where[:10]}", choice.name, method=choice, backbone=self.backbone)
+
+    def _trained(
+        self,
+        choice: MethodChoice,
+        entry: MethodEntry,
+        method: Method,
+        budget: Budget,
+        seed: int,
+        prefixes: Mapping[str, TrainingData],
+    ) -> RunSpec:
+        assert self.backbone is not None
+        at, addresses = self.backbone.address, []
+        for stage in method.stages():
+            at = training_address(
+                stage,
+                start=at,
+                data=prefixes[stage.data].address,
+                seed=seed,
+                precision=self.engine.precision,
+                source=entry.source,
+            )
+            addresses.append(at)
+        where = self._run_address(at, method, entry)
+        short = budget.label.replace("=", "").replace(",", "-")
+        return self._spec(
+            f"{choice.name}-{short}-s{seed}-{where[:10]}",
+            f"{choice.name} {budget.label} seed {seed}",
+            method=choice,
+            backbone=self.backbone,
+            budget_label=budget.label,
+            asked=dict(budget.caps),
+            seed=seed,
+            data={kind: StageData(kind, data.ids, data.rows) for kind, data in prefixes.items()},
+            data_facts={kind: _facts(data) for kind, data in prefixes.items()},
+            stage_addresses=tuple(addresses),
+        )
+
+    def _spec(self, run: str, label: str, **given: Any) -> RunSpec:
+        nothing: dict[str, Any] = {
+            "method": None,
+            "finished": None,
+            "backbone": None,
+            "budget_label": "0",
+            "asked": {},
+            "seed": 0,
+            "data": {},
+            "data_facts": {},
+            "stage_addresses": (),
+        }
+        return RunSpec(
+            run=run,
+            label=label,
+            **(nothing | given),
+            benchmark=self.benchmark,
+            engine=self.engine,
+            output=self.output,
+            configuration=self.configuration,
+        )
+
+    @property
+    def _benchmark_address(self) -> str:
+        return self.benchmark.address if self.benchmark is not None else ""
+
+    def _run_address(self, weights: str, method: Method, entry: MethodEntry) -> str:
+        return run_address(weights, method, entry.source, self._benchmark_address, self.engine.precision)
+
+
+def _prefix(
+    method: str, kind: str, budget: Budget, ordered: Mapping[tuple[str, int], TrainingData], seed: int
+) -> TrainingData:
+    if (kind, seed) not in ordered:
+        raise Problem(f"{method} trains on {kind}, and no {kind} were given", f"Add --{kind} FILE.")
+    cap = budget.cap(kind)
+    if cap == 0:
+        raise Problem(
+            f"budget {budget.label} has no cap for {kind}, which {method} trains on",
+            f"Add it: --budget {budget.label},{kind}=N.",
+        )
+    return ordered[kind, seed].take(cap)
+
+
+def _facts(data: TrainingData) -> dict[str, Any]:
+    return {
+        "path": data.path,
+        "address": data.address,
+        "unique": len(data),
+        "read": data.read,
+        "dropped": dict(data.dropped),
+    }
+
+
+def is_done(spec: RunSpec) -> bool:
+    """Whether a record says that this run is done; a failed one is run again."""
+    return read_status(spec.folder) == "done"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a planned run will cost, from a sample of its data: tokens and model FLOPs."""
+
+    tokens: float
+    flops: float
+
+
+def describe(plan: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> str:
+    """Lay the plan out for ``--dry-run``: one line a run, then the totals."""
+    lines = [f"{'run':<46} {'budget':>8} {'stages':>6} {'tokens':>10} {'TFLOPs':>9}  state"]
+    trained: set[str] = set()
+    for spec in plan:
+        new = [a for a in spec.stage_addresses if a not in trained and not (spec.output / "stages" / a).exists()]
+        trained.update(spec.stage_addresses)
+        shared = len(spec.stage_addresses) - len(new)
+        state = "done" if is_done(spec) else "to run" + (f", {shared} stage(s) reused" if shared else "")
+        estimate = estimates.get(spec.run, Estimate(0, 0))
+        lines.append(
+            f"{spec.label:<46} {spec.budget_label:>8} {len(spec.stage_addresses):>6} {estimate.tokens:>10,.0f} "
+            f"{estimate.flops / 1e12:>9,.2f}  {state}"
+        )
+    waiting = [spec for spec in plan if not is_done(spec)]
+    flops = sum(estimates[s.run].flops for s in waiting if s.run in estimates)
+    lines.append(
+        f"{len(plan)} runs, {len(waiting)} to do; training estimated at {flops / 1e12:,.2f} TFLOPs of matrix products"
+    )
+    return "\n".join(lines)

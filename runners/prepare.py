@@ -1,0 +1,163 @@
+"""From options to a plan: everything that can be refused is refused here, before anything is written or trained."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks.budget import parse_budgets
+from benchmarks.kinds import KINDS
+from benchmarks.overlap import HeldOutSentences
+from benchmarks.suite import Benchmark, resolve_benchmark
+from benchmarks.training_data import TrainingData, load_training_data
+from genembench.problem import Problem
+from methods.contract import Method
+from methods.registry import MethodEntry, discover, parse_overrides
+from runners.backbones import Backbone, resolve_backbone
+from runners.engine import Engine, choose_device, choose_precision
+from runners.estimate import Estimator
+from runners.options import mappings, resolved
+from runners.plan import FINISHED_PREFIX, Estimate, Planner
+from runners.progress import say
+from runners.spec import MethodChoice, RunSpec
+
+Chosen = tuple[MethodChoice, MethodEntry, Method]
+
+
+def make_engine(options: argparse.Namespace) -> Engine:
+    """Resolve device and precision.
+
+    Raises:
+        Problem: a GPU was asked for and there is none.
+    """
+    device = choose_device(options.device)
+    return Engine(
+        device=device,
+        precision=choose_precision(options.precision, device),
+        micro_batch=getattr(options, "micro_batch", None),
+        gradient_checkpointing=getattr(options, "gradient_checkpointing", False),
+        gradient_cache=getattr(options, "gradient_cache", False),
+        checkpoint_seconds=getattr(options, "checkpoint_seconds", 300.0),
+        tensorboard=getattr(options, "tensorboard", False),
+    )
+
+
+def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Chosen]:
+    """Find and create the methods of a command.
+
+    Raises:
+        Problem: unknown method, preset or hyper-parameter.
+    """
+    files = tuple(Path(file) for file in options.method_file)
+    registry = discover(files)
+    for origin, reason in registry.broken:
+        say(f"warning: a plug-in could not be loaded: {origin} ({reason})")
+    overrides = parse_overrides(options.set, names)
+    chosen = []
+    for name in dict.fromkeys(names):
+        entry = registry.get(name)
+        choice = MethodChoice(name=name, preset=options.preset, overrides=overrides[name], method_files=files)
+        chosen.append((choice, entry, entry.create(options.preset, overrides[name])))
+    return chosen
+
+
+def split_methods(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell methods from finished models (``sentence-transformers:PATH``)."""
+    methods = [name for name in names if not name.startswith(FINISHED_PREFIX)]
+    finished = [name.removeprefix(FINISHED_PREFIX) for name in names if name.startswith(FINISHED_PREFIX)]
+    return methods, finished
+
+
+def choose_benchmark(options: argparse.Namespace) -> Benchmark:
+    """Resolve and check the benchmark.
+
+    Raises:
+        Problem: unknown benchmark or task, or data that cannot be had.
+    """
+    benchmark = resolve_benchmark(
+        options.benchmark, tasks=options.tasks, skip_tasks=options.skip_tasks, data_dir=options.data_dir
+    )
+    benchmark.check()
+    return benchmark
+
+
+def load_data(
+    options: argparse.Namespace, needed: Iterable[str], benchmark: Benchmark | None
+) -> dict[str, TrainingData]:
+    """Load the data kinds that some method needs, without what stands in the test sets.
+
+    Raises:
+        Problem: a file cannot be used.
+    """
+    given = {kind: getattr(options, kind) for kind in KINDS if getattr(options, kind)}
+    maps = mappings(options.map, list(given))
+    wanted = [kind for kind in given if kind in set(needed)]
+    check = bool(wanted) and benchmark is not None and not options.keep_overlap
+    held_out = HeldOutSentences(benchmark.texts()) if check and benchmark is not None else None
+    loaded = {}
+    for kind in wanted:
+        data = load_training_data(
+            kind,
+            given[kind],
+            mapping=maps[kind],
+            seed=0,
+            held_out=held_out,
+            one_per_context=not options.keep_contexts,
+        )
+        dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in data.dropped.items() if count)
+        say(f"{kind}: {data.usable:,} of {data.read:,} rows of {data.path} usable; dropped: {dropped or 'none'}")
+        loaded[kind] = data
+    if wanted and benchmark is None:
+        say("warning: no benchmark was given, so training sentences were not checked against test sentences")
+    return loaded
+
+
+def make_plan(
+    options: argparse.Namespace,
+    names: Sequence[str],
+    *,
+    benchmark: Benchmark | None,
+    engine: Engine,
+    output: Path,
+) -> tuple[list[RunSpec], Backbone | None, list[Chosen]]:
+    """Resolve everything that a command names and plan its runs.
+
+    Raises:
+        Problem: whatever the user has to mend.
+    """
+    methods, finished = split_methods(names)
+    chosen = choose_methods(methods, options)
+    budgets = parse_budgets([options.budget]) if options.budget else []
+    needed = list(dict.fromkeys(kind for _, _, method in chosen for kind in method.needs))
+    if needed and not budgets:
+        raise Problem("no --budget was given", "Say how much each method may train on, such as --budget 10000.")
+    if chosen and options.backbone is None:
+        raise Problem("no --backbone was given", "Name the language model that every method starts from.")
+    backbone = resolve_backbone(options.backbone) if chosen else None
+    for path in finished:
+        _check_finished(path)
+    data = load_data(options, needed, benchmark)
+    seeds = getattr(options, "seeds", None) or [getattr(options, "seed", 0)]
+    planner = Planner(backbone, data, benchmark, engine, output, resolved(options))
+    return planner.runs(chosen, finished, budgets, seeds), backbone, chosen
+
+
+def _check_finished(path: str) -> None:
+    folder = Path(path)
+    if folder.exists() and not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+        raise Problem(
+            f"{FINISHED_PREFIX}{path}: the folder holds no sentence-transformers model",
+            "It needs modules.json or config.json.",
+        )
+    if not folder.exists() and len(folder.parts) > 2:
+        raise Problem(f"{FINISHED_PREFIX}{path}: no such folder", "Give a folder, or a hub id organisation/model.")
+
+
+def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequence[Chosen]) -> dict[str, Estimate]:
+    """Estimate the training cost of every planned run."""
+    if backbone is None:
+        return {}
+    estimator = Estimator(backbone)
+    methods = {choice.name: method for choice, _, method in chosen}
+    return {spec.run: estimator.of(spec, methods[spec.method.name]) for spec in plan if spec.method is not None}

@@ -1,0 +1,82 @@
+"""One run, specified: everything its process needs, and nothing that cannot travel to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite import Benchmark
+from methods.contract import Method
+from methods.registry import MethodEntry, discover
+from runners.backbones import Backbone
+from runners.engine import Engine
+from runners.stages import StageData
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodChoice:
+    """A method by name, with how its hyper-parameters were chosen.
+
+    The name travels, not the object: a class from ``--method-file`` exists only where that file was loaded.
+    """
+
+    name: str
+    preset: str
+    overrides: Mapping[str, Any]
+    method_files: tuple[Path, ...] = ()
+
+    def resolve(self) -> tuple[MethodEntry, Method]:
+        """Find and create the method in this process."""
+        entry = discover(self.method_files).get(self.name)
+        return entry, entry.create(self.preset, self.overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One (method, backbone, budget, seed), or one finished outside model.
+
+    Attributes:
+        run: The run's id: readable, and ending in its address.
+        label: Short name for progress lines.
+        method: The method; None for a finished model.
+        finished: Path or hub id of a finished sentence-transformers model; None for a method.
+        backbone: What the method starts from.
+        budget_label: The budget as given; "0" where nothing is trained.
+        asked: Cap per data kind.
+        seed: Decides the order of data, initialisation and dropout.
+        data: Examples per data kind.
+        data_facts: What the record says of them.
+        stage_addresses: Training address of each stage.
+        benchmark: What to measure on; None trains only.
+        engine: How to execute.
+        output: The output folder.
+        configuration: The resolved command, for the record.
+    """
+
+    run: str
+    label: str
+    method: MethodChoice | None
+    finished: str | None
+    backbone: Backbone | None
+    budget_label: str
+    asked: Mapping[str, int]
+    seed: int
+    data: Mapping[str, StageData] = field(repr=False)
+    data_facts: Mapping[str, Any] = field(repr=False)
+    stage_addresses: tuple[str, ...]
+    benchmark: Benchmark | None
+    engine: Engine
+    output: Path
+    configuration: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where the finished run stands."""
+        return self.output / "runs" / self.run
+
+    @property
+    def partial(self) -> Path:
+        """Where it stands while it runs."""
+        return self.output / "runs" / f".partial-{self.run}"

@@ -1,0 +1,191 @@
+"""One run in its own process: train or reuse the stages, encode, score, and leave a record whatever happens.
+
+This module is what the fork server imports once, so that a run's process starts with the imports already paid.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks.evaluate import Prediction, TaskScore, evaluate
+from benchmarks.protocol import TextEncoder
+from genembench.problem import Problem
+from methods.contract import Method
+from methods.encoder import Encoder, load_encoder, write_manifest
+from methods.parts.backbone import attention_kernel
+from methods.parts.ledger import Ledger, charging
+from runners import interrupt
+from runners.addresses import evaluation_address
+from runners.interrupt import Interrupted
+from runners.progress import Progress, say
+from runners.records import TaskResults, environment, make_record, method_facts, now, publish
+from runners.spec import RunSpec
+from runners.stages import FromFiles, StageOutcome, train_stage
+from runners.trainer import Diverged
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
+
+
+def execute(spec: RunSpec) -> None:
+    """Execute a run and publish its record. Called in a process of its own; raises nothing."""
+    interrupt.listen()
+    silence()
+    spec.partial.mkdir(parents=True, exist_ok=True)
+    started = now()
+    with _log(spec.partial / "log.txt") as log:
+        log.info("run %s", spec.run)
+        run = _Run(spec)
+        try:
+            run.go()
+            status, reason = "done", ""
+        except Exception as error:  # whatever a method or a library raises belongs in the record, not on the terminal
+            status, reason = classify(error)
+            log.error("%s: %s\n%s", status, reason, traceback.format_exc())
+    publish(spec, run.record(status, reason, started))
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """Status and one-line reason of a run that ended in ``error``."""
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, Problem):
+        return "failed", " ".join(str(error).split())
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, Interrupted):
+        return "interrupted", str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in OUT_OF_MEMORY):
+        return "out_of_memory", reason.splitlines()[0] + " (a smaller --micro-batch needs less memory)"
+    return "failed", reason.splitlines()[0]
+
+
+class _Run:
+    """The steps of one run, and what each left for the record."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.method: Method | None = None
+        self.source = ""
+        self.stages: list[StageOutcome] = []
+        self.address: str | None = None
+        self.results: dict[str, tuple[TaskScore, dict[str, float]]] = {}
+
+    def go(self) -> None:
+        spec = self.spec
+        if spec.finished is not None:
+            from benchmarks.finished import SentenceTransformerEncoder
+
+            self._evaluate(SentenceTransformerEncoder(spec.finished, spec.engine.device))
+            return
+        self._train()
+        if spec.benchmark is not None:
+            encoder = load_encoder(spec.partial / "encoder", device=spec.engine.device, precision=spec.engine.precision)
+            self._evaluate(encoder)
+
+    def _train(self) -> None:
+        spec = self.spec
+        assert spec.method is not None
+        assert spec.backbone is not None
+        entry, self.method = spec.method.resolve()
+        self.source = entry.source
+        weights = spec.backbone.folder
+        for stage, address in zip(self.method.stages(), spec.stage_addresses, strict=True):
+            outcome = train_stage(
+                stage,
+                address,
+                label=spec.label,
+                start=FromFiles(spec.backbone.folder, weights, spec.engine.torch_device),
+                data=spec.data[stage.data],
+                engine=spec.engine,
+                seed=spec.seed,
+                stages=spec.output / "stages",
+            )
+            self.stages.append(outcome)
+            weights = outcome.weights
+        folder = spec.partial / "encoder"
+        folder.mkdir(exist_ok=True)
+        trained = bool(self.stages)
+        write_manifest(
+            folder,
+            name=spec.method.name,
+            method=self.method,
+            method_file=Path(entry.origin).resolve() if Path(entry.origin) in spec.method.method_files else None,
+            weights=f"../../../stages/{self.stages[-1].address}/weights" if trained else str(weights.resolve()),
+        )
+
+    def _evaluate(self, encoder: TextEncoder) -> None:
+        spec = self.spec
+        assert spec.benchmark is not None
+        self.address = evaluation_address(encoder.address, spec.benchmark.address, spec.engine.precision)
+        stored = TaskResults(spec.partial, self.address)
+        self.results = stored.done()
+        ledger = Ledger()
+        last = Ledger()
+        with Progress(f"{spec.label}: encoding", 0, "text") as bar, charging(ledger):
+            if isinstance(encoder, Encoder):
+                encoder.on_progress = bar.part
+
+            def keep(score: TaskScore, predictions: list[Prediction]) -> None:
+                nonlocal last
+                costs = {
+                    "seconds": score.seconds,
+                    "texts": ledger.sequences - last.sequences,
+                    "tokens": ledger.real_tokens - last.real_tokens,
+                    "model_flops": ledger.model_flops - last.model_flops,
+                }
+                last = Ledger(**asdict(ledger))
+                stored.add(score, predictions, costs)
+                self.results[score.task] = score, costs
+                say(f"{spec.label}: {score.task} {score.score:.2f} ({score.pairs:,} pairs, {score.seconds:.1f} s)")
+                if interrupt.asked():
+                    raise Interrupted("stopped on request; run the same command again to go on")
+
+            evaluate(encoder, spec.benchmark, on_task=keep, skip=list(self.results))
+
+    def record(self, status: str, reason: str, started: str) -> dict[str, Any]:
+        attention = attention_kernel(self.spec.engine.device)
+        return make_record(
+            self.spec,
+            status=status,
+            reason=reason,
+            method=method_facts(self.spec, self.method, self.source),
+            started=started,
+            stages=self.stages,
+            evaluation_address=self.address,
+            results=self.results,
+            environment_facts=environment(attention, self.spec.engine.device),
+        )
+
+
+@contextmanager
+def _log(file: Path) -> Iterator[logging.Logger]:
+    """Log of one run; libraries' warnings go there too."""
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("genembench")
+    logger.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    for target in (logger, logging.getLogger("py.warnings")):
+        target.addHandler(handler)
+        target.propagate = False
+    try:
+        yield logger
+    finally:
+        for target in (logger, logging.getLogger("py.warnings")):
+            target.removeHandler(handler)
+        handler.close()
+
+
+def silence() -> None:
+    """Keep libraries' own bars and advice off the terminal; errors still come through."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
