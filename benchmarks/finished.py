@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.hub import hub_or_cache
+from benchmarks.protocol import Role
 from genembench.problem import Problem
 
 _MARK = "modules.json"
@@ -69,7 +70,7 @@ class SentenceTransformerEncoder:
         """Length of a vector, from the model's configuration or else from a vector."""
         return self._model.get_embedding_dimension() or int(self.encode(["a"], "symmetric").shape[1])
 
-    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Turn N texts into vectors ``[N, D]``, as the model makes them (not normalised unless it does so itself)."""
         vectors = self._model.encode(
             list(texts), batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.protocol import TextEncoder, UnusableVectorsError
+from benchmarks.protocol import Role, TextEncoder, UnusableVectorsError
 
 if TYPE_CHECKING:
     from mteb.models import ModelMeta
@@ -47,7 +47,7 @@ class MtebEncoder:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.encoder.name).strip("-") or "encoder"
         return ModelMeta.create_empty(overwrites={"name": f"genembench/{name}", "revision": self.encoder.address})
 
-    def prime(self, texts: Iterable[str], role: str) -> None:
+    def prime(self, texts: Iterable[str], role: Role) -> None:
         """Encode all texts not yet seen in one call, so that the encoder can sort the whole by length.
 
         Raises:
@@ -65,7 +65,7 @@ class MtebEncoder:
         """Drop all vectors."""
         self._vectors.clear()
 
-    def vectors(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def vectors(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Return the vectors ``[N, D]`` of the texts in order, encoding what is new."""
         self.prime(texts, role)
         return np.stack([self._vectors[role, text] for text in texts])
@@ -103,9 +103,11 @@ class MtebEncoder:
         return vectors
 
 
-def role_of(prompt_type: PromptType | None) -> str:
+def role_of(prompt_type: PromptType | None) -> Role:
     """Return our word for mteb's: "query", "document", and "symmetric" for None."""
-    return "symmetric" if prompt_type is None else str(prompt_type.value)
+    if prompt_type is None:
+        return "symmetric"
+    return "query" if prompt_type.value == "query" else "document"
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Role = Literal["query", "document", "symmetric"]
+"""Which side of a task a text stands on; symmetric where a task treats both sides alike (STS)."""
 
 
 class TextEncoder(Protocol):
@@ -25,7 +28,7 @@ class TextEncoder(Protocol):
     def address(self) -> str:
         """Content hash of weights and template."""
 
-    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Turn N texts into vectors ``[N, D]``, in the order given.
 
         Args:

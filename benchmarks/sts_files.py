@@ -8,9 +8,12 @@ import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from mteb import AbsTask
 
 _FORM = 'Each line is {"sentence1": string, "sentence2": string, "score": number}; other fields are ignored.'
 
@@ -42,6 +45,26 @@ def read_pairs(path: Path) -> list[StsPair]:
     if not pairs:
         raise Problem(f"{path} holds no sentence pairs", _FORM)
     return pairs
+
+
+def fill_task(task: AbsTask, path: Path) -> None:
+    """Put a file's pairs into an STS task in the shape in which mteb would have loaded them from the hub.
+
+    Raises:
+        Problem: The file cannot be used, or the task has several subsets.
+    """
+    from datasets import Dataset, DatasetDict
+
+    if len(task.hf_subsets) != 1:
+        raise Problem(
+            f"{task.metadata.name} has {len(task.hf_subsets)} subsets, {path} is one", "Leave out --data-dir."
+        )
+    first, second = getattr(task, "column_names", ("sentence1", "sentence2"))
+    pairs = read_pairs(path)
+    columns = zip((first, second, "score"), zip(*pairs, strict=True), strict=True)
+    rows = Dataset.from_dict({name: list(values) for name, values in columns})
+    task.dataset = {task.hf_subsets[0]: DatasetDict(test=rows)}
+    task.data_loaded = True
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.averages import STS_TASKS
 from benchmarks.hub import hub_out_of_reach, load_from_hub
-from benchmarks.sts_files import find_pairs, read_pairs
+from benchmarks.sts_files import fill_task, find_pairs, read_pairs
 from genembench.problem import Problem, near_misses, unknown
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Benchmark:
         with quiet_mteb():
             task = _open_task(name)
             if self.data_dir is not None:
-                _fill(task, self._file(name))
+                fill_task(task, self._file(name))
             else:
                 load_from_hub(task)
         return task
@@ -170,21 +170,6 @@ def _open_task(name: str) -> AbsTask:
             if "test" in task.eval_splits:
                 task = task.filter_eval_splits(["test"])
         return task
-
-
-def _fill(task: AbsTask, path: Path) -> None:
-    from datasets import Dataset, DatasetDict
-
-    if len(task.hf_subsets) != 1:
-        raise Problem(
-            f"{task.metadata.name} has {len(task.hf_subsets)} subsets, {path} is one", "Leave out --data-dir."
-        )
-    first, second = getattr(task, "column_names", ("sentence1", "sentence2"))
-    pairs = read_pairs(path)
-    columns = zip((first, second, "score"), zip(*pairs, strict=True), strict=True)
-    rows = Dataset.from_dict({name: list(values) for name, values in columns})
-    task.dataset = {task.hf_subsets[0]: DatasetDict(test=rows)}
-    task.data_loaded = True
 
 
 def _strings(data: Any, splits: Sequence[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from methods.parts.flops import pass_cost
 from methods.parts.ledger import charge
 from methods.parts.tokens import TokenRow, length_groups, pad
 
-TOKENS_PER_PASS = {"cpu": 2048, "cuda": 16384}
+TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 """Padded tokens in one pass: enough to keep the matrix products busy, few enough that lengths stay similar."""
 
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from benchmarks.evaluate import Prediction, TaskScore, evaluate, evaluate_task
 from benchmarks.finished import SentenceTransformerEncoder
 from benchmarks.mteb_adapter import MtebEncoder
-from benchmarks.protocol import UnusableVectorsError
+from benchmarks.protocol import Role, UnusableVectorsError
 from benchmarks.suite import Benchmark
 from genembench.problem import Problem
 
@@ -33,7 +33,7 @@ class Table:
         self.asked: list[str] = []
         self.calls = 0
 
-    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         assert role == "symmetric"
         self.calls += 1
         self.asked += texts

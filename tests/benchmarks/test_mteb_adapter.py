@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.mteb_adapter import MtebEncoder, quiet_mteb, role_of
-from benchmarks.protocol import UnusableVectorsError
+from benchmarks.protocol import Role, UnusableVectorsError
 
 
 class Recorder:
@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str]] = []
 
-    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         self.asked.append((list(texts), role))
         return np.array([[len(text), 1] for text in texts], dtype=np.float32)
 
@@ -33,7 +33,7 @@ class Broken(Recorder):
         super().__init__()
         self.vectors = vectors
 
-    def encode(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         return np.array(self.vectors, dtype=np.float32)
 
 
