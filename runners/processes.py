@@ -5,11 +5,16 @@ A fork server has the imports already paid when a run starts, so a process costs
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from types import FrameType
 
 from runners.records import make_record, now, publish, read_status
 from runners.spec import RunSpec
@@ -21,6 +26,16 @@ def start_server() -> None:
     """Start the fork server; it imports the worker's libraries while this process goes on planning."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["runners.worker"])
     forkserver.ensure_running()
+    atexit.register(_stop_server)
+
+
+def _stop_server() -> None:
+    """End the fork server with the command: after a refusal it would import on, and hold the pipe we print to."""
+    # The standard library offers only to wait for it.
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def run_in_process(spec: RunSpec) -> str:
@@ -41,7 +56,8 @@ def run_in_process(spec: RunSpec) -> str:
     process.start()
     interrupted = False
     try:
-        process.join()
+        with _term_interrupts():
+            process.join()
     except KeyboardInterrupt:
         interrupted = True
         _stop(process)
@@ -65,8 +81,24 @@ def read_stamp(spec: RunSpec) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
+@contextmanager
+def _term_interrupts() -> Iterator[None]:
+    """Have SIGTERM, which schedulers send, stop the run as Ctrl-C does instead of leaving it alone in the world."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _stop(process: BaseProcess) -> None:
     """Let the run finish its step and write its checkpoint; insist after a while."""
+    # A terminal's Ctrl-C has reached it already, a signal to this process alone has not.
+    process.terminate()
     deadline = time.monotonic() + SECONDS_TO_STOP
     while process.is_alive() and time.monotonic() < deadline:
         try:

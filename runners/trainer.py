@@ -323,7 +323,7 @@ def _accelerator(engine: Engine) -> Accelerator:
 def _recompute_activations(module: nn.Module) -> None:
     for model in module.modules():
         if isinstance(model, PreTrainedModel):
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -38,6 +38,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator"
 def execute(spec: RunSpec) -> None:
     """Execute a run and publish its record. Called in a process of its own; raises nothing."""
     interrupt.listen()
+    interrupt.die_with_parent()
     silence()
     spec.partial.mkdir(parents=True, exist_ok=True)
     started = now()

@@ -64,12 +64,12 @@ class TextTemplate:
         self, text: str, ids: list[int], spans: Sequence[tuple[int, int]], bos: list[int], max_length: int
     ) -> TokenRow:
         start, end = len(self.prefix), len(self.prefix) + len(text)
-        # A token that reaches over the border (".\n" is one token for some tokenizers) belongs to the prompt: it may
-        # not be cut, or the model would see another prompt.
-        of_text = [start <= a and b <= end and a < b for a, b in spans]
+        # A token that reaches over a border (".\n" is one token for some tokenizers, " word" behind a prefix for most)
+        # holds text, so it may be read; but it holds prompt too, so it may not be cut.
+        of_text = [a < end and b > start for a, b in spans]
         surplus = len(bos) + len(ids) - max_length
         if surplus > 0:
-            positions = [i for i, inside in enumerate(of_text) if inside]
+            positions = [i for i, (a, b) in enumerate(spans) if start <= a < b <= end]
             if len(positions) <= surplus:
                 raise Problem(
                     f"max_length={max_length} leaves no room for the text beside a prompt of "

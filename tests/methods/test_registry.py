@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from genembench.problem import Problem
+from methods import registry
+from methods.infonce import InfoNCE
+from methods.registry import discover, parse_overrides
+
+PLUG_IN = """
+from dataclasses import dataclass
+from methods.contract import Facts
+from methods.untrained import OneWordPrompt
+from methods.registry import register
+
+@register("{name}")
+@dataclass(frozen=True, kw_only=True)
+class Mine(OneWordPrompt):
+    facts = Facts(family="Mine", paper="none", summary="mine")
+"""
+
+
+def test_the_six_methods_are_found_in_their_folder() -> None:
+    assert sorted(discover().entries) == [
+        "infonce-inbatch-last",
+        "infonce-inbatch-mean",
+        "infonce-last",
+        "infonce-mean",
+        "untrained-last",
+        "untrained-mean",
+    ]
+
+
+def test_siblings_differ_in_what_their_names_fix() -> None:
+    found = discover()
+    method = found.get("infonce-inbatch-last").create("paper")
+    assert isinstance(method, InfoNCE)
+    assert (method.in_batch, method.readout_kind, method.batch_size, method.learning_rate) == (True, "last", 512, 1e-4)
+    assert (method.tuning, method.lora_rank, method.lora_alpha, method.temperature) == ("lora", 32, 64, 0.02)
+    own = found.get("infonce-mean").create("paper")
+    assert isinstance(own, InfoNCE)
+    assert (own.in_batch, own.readout_kind, own.batch_size) == (False, "mean", 32)
+
+
+def test_every_value_of_every_preset_has_evidence() -> None:
+    for entry in discover().entries.values():
+        for preset, values in entry.cls.presets.items():
+            entry.create(preset)
+            assert all(hyper.evidence for hyper in values.values())
+
+
+def test_overrides_are_read_as_their_types() -> None:
+    entry = discover().get("infonce-mean")
+    method = entry.create("paper", {"epochs": "3", "learning_rate": "2e-5", "schedule": "cosine", "tuning": "full"})
+    assert isinstance(method, InfoNCE)
+    assert (method.epochs, method.learning_rate, method.schedule, method.tuning) == (3, 2e-5, "cosine", "full")
+    for key, value in {"epochs": "many", "schedule": "zigzag", "learning_rate": True}.items():
+        with pytest.raises(Problem, match=f"infonce-mean.{key}"):
+            entry.create("paper", {key: value})
+    with pytest.raises(Problem, match="the name fixes it to 'mean'"):
+        entry.create("paper", {"readout_kind": "last"})
+    with pytest.raises(Problem, match="Did you mean epochs"):
+        entry.create("paper", {"epoch": "3"})
+    with pytest.raises(Problem, match="Did you mean paper"):
+        entry.create("papper")
+
+
+def test_settings_name_a_method_that_takes_part() -> None:
+    assert parse_overrides(["a.x=1", "*.y=2=3"], ["a", "b"]) == {"a": {"x": "1", "y": "2=3"}, "b": {"y": "2=3"}}
+    with pytest.raises(Problem, match="takes no part"):
+        parse_overrides(["c.x=1"], ["a"])
+    for bad in ("x=1", "a.x", "=1", "a.=1"):
+        with pytest.raises(Problem, match=r"method\.key=value"):
+            parse_overrides([bad], ["a"])
+
+
+def test_a_method_file_adds_a_method(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUG_IN.format(name="mine"))
+    entry = discover([file]).get("mine")
+    assert entry.origin == str(file)
+    assert entry.create("default").config()["max_length"] == 512
+
+
+def test_a_taken_name_is_an_error_that_names_both_origins(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUG_IN.format(name="infonce-mean"))
+    with pytest.raises(Problem, match=r"one from infonce\.py, one from .*mine\.py"):
+        discover([file])
+
+
+def test_a_broken_method_file_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("x = 1\nx / 0\n")
+    with pytest.raises(Problem, match=r"mine\.py, line 2: ZeroDivisionError"):
+        discover([file])
+    file.write_text("x = 1\ndef\n")
+    with pytest.raises(Problem, match=r"mine\.py, line 2: SyntaxError"):
+        discover([file])
+    file.write_text("x = 1\n")
+    with pytest.raises(Problem, match="registers no method"):
+        discover([file])
+
+
+def test_a_broken_plug_in_is_reported_and_breaks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "good_plug_in.py").write_text(PLUG_IN.format(name="good"))
+    (tmp_path / "bad_plug_in.py").write_text("import a_module_that_does_not_exist\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    points = [EntryPoint(n, f"{n}_plug_in", registry.ENTRY_POINT_GROUP) for n in ("bad", "good")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    found = discover()
+    assert found.get("good").origin == "plug-in good_plug_in"
+    assert [origin for origin, _ in found.broken] == ["plug-in bad_plug_in"]
+    with pytest.raises(Problem, match="a_module_that_does_not_exist"):
+        found.get("bad")
+    sys.modules.pop("good_plug_in")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from genembench.problem import Problem
+from methods.parts.backbone import load_tokenizer
+from methods.parts.tokens import TextTemplate, TokenRow, length_groups, pad
+
+PROMPT = "\nThis sentence means in one word: “"
+
+
+def test_text_and_prompt_are_tokenised_as_one_string_behind_bos(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    (row,) = TextTemplate(suffix=PROMPT).rows(tokenizer, ["the red ball"], 512)
+    # What the tokenizer itself makes of the whole string; it puts <s> in front.
+    assert row.ids == tokenizer("the red ball" + PROMPT)["input_ids"]
+    assert row.ids[0] == tokenizer.bos_token_id
+    assert all(row.content)
+
+
+def test_a_text_of_5000_tokens_still_ends_with_its_prompt(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    text = "the cat sees a red ball in the yard and " * 1000
+    assert len(tokenizer(text)["input_ids"]) > 5000
+    (row,) = TextTemplate(prefix="say: ", suffix=PROMPT).rows(tokenizer, [text], 128)
+    assert len(row) == 128
+    decoded = tokenizer.decode(row.ids[1:])
+    assert decoded.startswith("say: the cat sees")
+    assert decoded.endswith(PROMPT)
+
+
+def test_content_can_be_the_text_alone(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    (row,) = TextTemplate(prefix="say: ", suffix=PROMPT, prompt_is_content=False).rows(tokenizer, ["red ball"], 512)
+    inside = [token for token, content in zip(row.ids, row.content, strict=True) if content]
+    assert tokenizer.decode(inside).strip() == "red ball"
+
+
+def test_a_prompt_that_leaves_no_room_for_the_text_is_refused(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    with pytest.raises(Problem, match="leaves no room for the text"):
+        TextTemplate(suffix=PROMPT).rows(tokenizer, ["the cat sees a ball"], 8)
+
+
+def test_an_empty_text_has_no_content_of_its_own(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    with pytest.raises(Problem, match="leaves no token to read a vector from"):
+        TextTemplate(suffix=PROMPT, prompt_is_content=False).rows(tokenizer, [""], 64)
+
+
+def test_padding_marks_what_is_real_on_either_side() -> None:
+    rows = [TokenRow([5, 6, 7], [True, True, False]), TokenRow([8], [True])]
+    right = pad(rows, torch.device("cpu"))
+    left = pad(rows, torch.device("cpu"), side="left")
+    assert right.ids_BL.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert left.ids_BL.tolist() == [[5, 6, 7], [0, 0, 8]]
+    assert right.mask_BL is not None
+    assert left.mask_BL is not None
+    assert right.mask_BL.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert left.mask_BL.tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert left.content_BL.tolist() == [[True, True, False], [False, False, True]]
+    assert left.positions_BL is not None
+    assert left.positions_BL.tolist() == [[0, 1, 2], [0, 0, 0]]
+
+
+def test_rows_of_one_length_need_no_mask() -> None:
+    batch = pad([TokenRow([5, 6], [True, True]), TokenRow([7, 8], [True, True])], torch.device("cpu"))
+    assert batch.mask_BL is None
+    assert batch.positions_BL is None
+
+
+def test_groups_hold_every_row_once_within_the_token_budget() -> None:
+    lengths = [3, 9, 1, 4, 4, 12, 2]
+    groups = length_groups(lengths, 12)
+    assert sorted(i for group in groups for i in group) == list(range(7))
+    assert groups == [[5], [1], [3, 4, 0], [6, 2]]
+    assert length_groups([50], 12) == [[0]]

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.training_data import TrainingData, load_training_data
+from methods.contract import Stage, Trainable
+from methods.parts.forward import TOKENS_PER_PASS
+from methods.registry import discover
+from runners.engine import Engine
+from runners.stages import FromFiles
+from runners.trainer import Diverged, Trainer
+
+LORA = {"tuning": "lora", "lora_rank": "4", "lora_alpha": "8", "lora_dropout": "0.3"}
+
+
+@pytest.fixture(scope="module")
+def data(tiny_triplets: Path) -> TrainingData:
+    return load_training_data("triplets", tiny_triplets, mapping={}, seed=0, held_out=None).take(50)
+
+
+def _trainer(
+    backbone: Path,
+    data: TrainingData,
+    folder: Path,
+    *,
+    name: str = "infonce-inbatch-mean",
+    engine: Engine | None = None,
+    on_step: Any = None,
+    **overrides: Any,
+) -> Trainer:
+    values = {"batch_size": "16", "epochs": "2", "hard_negatives": "2", "learning_rate": "1e-3", "tuning": "full"}
+    method = discover().get(name).create("small", values | overrides)
+    (stage,) = method.stages()
+    torch.manual_seed(0)
+    trained = stage.build(FromFiles(backbone, backbone, torch.device("cpu")))
+    folder.mkdir(exist_ok=True)
+    return Trainer(
+        stage,
+        trained,
+        data.ids,
+        data.rows,
+        engine=engine or Engine(),
+        seed=0,
+        folder=folder,
+        on_step=on_step,
+    )
+
+
+def _gradients(trainer: Trainer, step: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    terms = trainer.gradients(step)
+    return terms, {name: p.grad.clone() for name, p in trainer.parameters.items() if p.grad is not None}
+
+
+def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor], tolerance: float = 2e-5) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        scale = value.abs().max().item() + 1e-8
+        torch.testing.assert_close(other[name], value, atol=tolerance * scale, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("name", ["infonce-mean", "infonce-last", "infonce-inbatch-mean", "infonce-inbatch-last"])
+@pytest.mark.parametrize("micro_batch", [1, 5, 16])
+@pytest.mark.parametrize("gradient_cache", [False, True])
+def test_micro_batches_leave_loss_and_gradients_unchanged(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, name: str, micro_batch: int, gradient_cache: bool
+) -> None:
+    whole_terms, whole = _gradients(_trainer(tiny_backbone, data, tmp_path, name=name))
+    engine = Engine(micro_batch=micro_batch, gradient_cache=gradient_cache)
+    terms, parts = _gradients(_trainer(tiny_backbone, data, tmp_path, name=name, engine=engine))
+    _same(whole_terms, terms)
+    _same(whole, parts)
+
+
+def test_a_last_smaller_batch_is_divided_by_its_own_size(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    trainer = _trainer(tiny_backbone, data, tmp_path, name="infonce-mean")
+    assert [len(trainer.global_batch(step)) for step in range(4)] == [16, 16, 16, 2]
+    assert trainer.steps == 8
+    terms, _ = _gradients(trainer, step=3)
+    alone = trainer.stage.collate([data.rows[i] for i in trainer.global_batch(3)], trainer.tokenizer)
+    with torch.no_grad():
+        term = trainer.raw_module(alone)["infonce"]
+    assert terms["infonce"].item() == pytest.approx(term.sum.item() / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [64, 100_000])
+def test_length_grouping_leaves_loss_and_gradients_unchanged(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, expected = _gradients(_trainer(tiny_backbone, data, tmp_path))
+    monkeypatch.setitem(TOKENS_PER_PASS, "cpu", tokens)
+    _, grouped = _gradients(_trainer(tiny_backbone, data, tmp_path))
+    _same(expected, grouped)
+
+
+def test_the_gradient_cache_replays_dropout(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
+    plain = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4), **LORA)
+    cached = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4, gradient_cache=True), **LORA)
+    for trainer in (plain, cached):
+        # A fresh adapter's B is zero and would hide every draw of dropout.
+        with torch.no_grad():
+            for name, parameter in trainer.parameters.items():
+                if "lora_B" in name:
+                    parameter.fill_(0.05)
+    plain_terms, expected = _gradients(plain)
+    cached_terms, got = _gradients(cached)
+    assert torch.equal(plain_terms["infonce"], cached_terms["infonce"])
+    _same(expected, got)
+    # Dropout was there at all: two passes over the same rows differ.
+    free = plain.raw_module(plain.stage.collate(data.rows[:4], plain.tokenizer))
+    again = plain.raw_module(plain.stage.collate(data.rows[:4], plain.tokenizer))
+    assert not torch.equal(free["query"], again["query"])
+
+
+def test_recomputed_activations_leave_gradients_unchanged(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    _, expected = _gradients(_trainer(tiny_backbone, data, tmp_path))
+    _, recomputed = _gradients(_trainer(tiny_backbone, data, tmp_path, engine=Engine(gradient_checkpointing=True)))
+    _same(expected, recomputed)
+
+
+@pytest.mark.parametrize("tuning", [{}, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("name", ["infonce-mean", "infonce-inbatch-mean"])
+def test_resume_equals_no_interruption_bit_for_bit(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, name: str, tuning: dict[str, str]
+) -> None:
+    whole = _trainer(tiny_backbone, data, tmp_path / "whole", name=name, **tuning)
+    costs = whole.train()
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, steps: int, loss: float) -> None:
+        if done == 5:
+            raise Killed
+
+    every_step = Engine(checkpoint_seconds=0)
+    folder = tmp_path / "killed"
+    with pytest.raises(Killed):
+        _trainer(tiny_backbone, data, folder, name=name, engine=every_step, on_step=kill, **tuning).train()
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-000000005"]
+    # Lines after the checkpoint, and a half-written one, are what a killed process may leave.
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "loss": 0}\n{"step": 7, "lo')
+    resumed = _trainer(tiny_backbone, data, folder, name=name, **tuning)
+    resumed_costs = resumed.train()
+    for key, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[key]), key
+    losses = [_losses(tmp_path / "whole"), _losses(folder)]
+    assert len(losses[0]) == 8
+    assert losses[0] == losses[1]
+    for field in ("examples_seen", "unique_examples", "real_tokens", "optimizer_steps", "model_flops"):
+        assert getattr(costs, field) == getattr(resumed_costs, field)
+    assert costs.examples_seen == {"triplets": 100}
+    assert costs.unique_examples == {"triplets": 50}
+    assert costs.optimizer_steps == 8
+
+
+def _losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_training_learns_its_own_data(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
+    _trainer(tiny_backbone, data, tmp_path, epochs="8").train()
+    losses = _losses(tmp_path)
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_every_example_is_seen_once_an_epoch_in_another_order(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    trainer = _trainer(tiny_backbone, data, tmp_path)
+    epochs = [[i for s in range(4) for i in trainer.global_batch(4 * e + s)] for e in range(2)]
+    assert epochs[0] == list(range(50))
+    assert sorted(epochs[1]) == epochs[0]
+    assert epochs[1] != epochs[0]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
+    trainer = _trainer(tiny_backbone, data, tmp_path)
+    with torch.no_grad():
+        next(iter(trainer.parameters.values())).fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"stage contrast, step 1: loss nan"):
+        trainer.train()
+
+
+def test_a_weight_that_forward_does_not_keep_is_an_error(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(tiny_backbone, data, tmp_path, name="infonce-mean")
+    monkeypatch.setattr(type(trainer.stage), "weigh", lambda self, batch: {"infonce": 3.0})
+    with pytest.raises(ValueError, match=r"weigh\(\) promised"):
+        trainer.gradients(0)
+
+
+def test_only_what_trains_is_in_the_optimizer_and_lora_is_merged_at_the_end(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    from methods.parts.backbone import load_model
+
+    trainer = _trainer(tiny_backbone, data, tmp_path / "lora", **(LORA | {"lora_dropout": "0"}))
+    assert all("lora_" in name for name in trainer.parameters)
+    trainer.train()
+    rows = trainer.stage.collate(data.rows[:4], trainer.tokenizer)
+    with torch.no_grad():
+        before = trainer.raw_module.eval()(rows)["query"]
+    trained = Trainable(trainer.raw_module, trainer.tokenizer)
+    trainer.stage.finish(trained, tmp_path / "weights")
+    merged = load_model(tmp_path / "weights", device=torch.device("cpu"))
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    plain = _trainer(tmp_path / "weights", data, tmp_path / "plain")
+    with torch.no_grad():
+        after = plain.raw_module.eval()(rows)["query"]
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+
+
+def test_tensorboard_events_are_written(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
+    _trainer(tiny_backbone, data, tmp_path, engine=Engine(tensorboard=True), epochs="1").train()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_stage_is_a_contract_class() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        Stage()  # type: ignore[abstract]
