@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -44,6 +45,10 @@ def main() -> int:
     return run_command(import_module(COMMANDS[name][0]).main, arguments[1:])
 
 
+# What is wrong with the disk, not with genembench.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+
+
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a sub-command; a user's mistake becomes a short message and exit code 2, an interruption 130."""
     try:
@@ -57,6 +62,13 @@ def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str
     except BrokenPipeError:
         # Somebody closed the pipe we print to (`| head`); there is nobody left to tell.
         sys.stderr.close()
+        return 1
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"genembench: cannot write: {error.strerror}{where}", file=sys.stderr)
+        print("  What is finished is kept: make room, then run the same command again.", file=sys.stderr)
         return 1
 
 

@@ -13,11 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import mteb  # noqa: F401  # this and the next: seconds that the fork server pays once instead of every run
+import sentence_transformers  # noqa: F401
 import torch
 import transformers
 
 from benchmarks.evaluate import Prediction, TaskScore, evaluate
-from benchmarks.protocol import TextEncoder
+from benchmarks.protocol import TextEncoder, UnusableVectorsError
 from genembench.problem import Problem
 from methods.contract import Method
 from methods.encoder import Encoder, load_encoder, write_manifest
@@ -36,10 +38,18 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator"
 
 
 def execute(spec: RunSpec) -> None:
-    """Execute a run and publish its record. Called in a process of its own; raises nothing."""
+    """Execute a run and publish its record. Called in a process of its own."""
     interrupt.listen()
     interrupt.die_with_parent()
     silence()
+    try:
+        _execute(spec)
+    except OSError as error:
+        # A full disk, or none: no log and no record can be written here, so one line has to do.
+        raise SystemExit(f"{spec.label}: the record cannot be written: {error}") from None
+
+
+def _execute(spec: RunSpec) -> None:
     spec.partial.mkdir(parents=True, exist_ok=True)
     started = now()
     with _log(spec.partial / "log.txt") as log:
@@ -59,7 +69,8 @@ def classify(error: BaseException) -> tuple[str, str]:
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, Problem):
         return "failed", " ".join(str(error).split())
-    if isinstance(error, Diverged):
+    # Vectors that are not numbers, or all the same, are a training that went wrong before its loss showed it.
+    if isinstance(error, Diverged | UnusableVectorsError):
         return "diverged", str(error)
     if isinstance(error, Interrupted):
         return "interrupted", str(error)
@@ -169,6 +180,8 @@ class _Run:
 @contextmanager
 def _log(file: Path) -> Iterator[logging.Logger]:
     """Log of one run; libraries' warnings go there too."""
+    # A log that cannot be written is not worth a traceback for every line of it.
+    logging.raiseExceptions = False
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("genembench")

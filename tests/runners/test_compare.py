@@ -378,11 +378,11 @@ def test_a_stopped_training_goes_on(
 # -- the plan and the options --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["toml", "yaml"])
-def test_dry_run_of_a_configuration_file(genembench: Command, tiny: Tiny, tmp_path: Path, format: str) -> None:
-    file = tmp_path / f"my.{format}"
+@pytest.mark.parametrize("ending", ["toml", "yaml"])
+def test_dry_run_of_a_configuration_file(genembench: Command, tiny: Tiny, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"my.{ending}"
     options = {"backbone": tiny.backbone, "triplets": tiny.triplets, "data-dir": tiny.sts, "preset": "small"}
-    if format == "toml":
+    if ending == "toml":
         lines = [f'{key} = "{value}"' for key, value in options.items()]
         lines += ['methods = ["untrained-mean", "infonce-mean"]', "budget = 64", 'tasks = ["STS17"]', "seeds = [0, 1]"]
         lines += ["[set.infonce-mean]", "batch_size = 16"]

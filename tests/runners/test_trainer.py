@@ -33,10 +33,11 @@ def _trainer(
     name: str = "infonce-inbatch-mean",
     engine: Engine | None = None,
     on_step: Any = None,
+    hyper: dict[str, str] | None = None,
     **overrides: Any,
 ) -> Trainer:
     values = {"batch_size": "16", "epochs": "2", "hard_negatives": "2", "learning_rate": "1e-3", "tuning": "full"}
-    method = discover().get(name).create("small", values | overrides)
+    method = discover().get(name).create("small", values | (hyper or {}) | overrides)
     (stage,) = method.stages()
     torch.manual_seed(0)
     trained = stage.build(FromFiles(backbone, backbone, torch.device("cpu")))
@@ -102,8 +103,8 @@ def test_length_grouping_leaves_loss_and_gradients_unchanged(
 
 
 def test_the_gradient_cache_replays_dropout(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
-    plain = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4), **LORA)
-    cached = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4, gradient_cache=True), **LORA)
+    plain = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4), hyper=LORA)
+    cached = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=4, gradient_cache=True), hyper=LORA)
     for trainer in (plain, cached):
         # A fresh adapter's B is zero and would hide every draw of dropout.
         with torch.no_grad():
@@ -133,7 +134,7 @@ def test_recomputed_activations_leave_gradients_unchanged(
 def test_resume_equals_no_interruption_bit_for_bit(
     tiny_backbone: Path, data: TrainingData, tmp_path: Path, name: str, tuning: dict[str, str]
 ) -> None:
-    whole = _trainer(tiny_backbone, data, tmp_path / "whole", name=name, **tuning)
+    whole = _trainer(tiny_backbone, data, tmp_path / "whole", name=name, hyper=tuning)
     costs = whole.train()
 
     class Killed(Exception):
@@ -146,12 +147,12 @@ def test_resume_equals_no_interruption_bit_for_bit(
     every_step = Engine(checkpoint_seconds=0)
     folder = tmp_path / "killed"
     with pytest.raises(Killed):
-        _trainer(tiny_backbone, data, folder, name=name, engine=every_step, on_step=kill, **tuning).train()
+        _trainer(tiny_backbone, data, folder, name=name, engine=every_step, on_step=kill, hyper=tuning).train()
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-000000005"]
     # Lines after the checkpoint, and a half-written one, are what a killed process may leave.
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "loss": 0}\n{"step": 7, "lo')
-    resumed = _trainer(tiny_backbone, data, folder, name=name, **tuning)
+    resumed = _trainer(tiny_backbone, data, folder, name=name, hyper=tuning)
     resumed_costs = resumed.train()
     for key, value in whole.parameters.items():
         assert torch.equal(value, resumed.parameters[key]), key
@@ -207,7 +208,7 @@ def test_only_what_trains_is_in_the_optimizer_and_lora_is_merged_at_the_end(
 ) -> None:
     from methods.parts.backbone import load_model
 
-    trainer = _trainer(tiny_backbone, data, tmp_path / "lora", **(LORA | {"lora_dropout": "0"}))
+    trainer = _trainer(tiny_backbone, data, tmp_path / "lora", hyper=LORA | {"lora_dropout": "0"})
     assert all("lora_" in name for name in trainer.parameters)
     trainer.train()
     rows = trainer.stage.collate(data.rows[:4], trainer.tokenizer)
