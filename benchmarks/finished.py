@@ -61,9 +61,7 @@ class SentenceTransformerEncoder:
     @cached_property
     def address(self) -> str:
         """Hash of the names and contents of the folder's files; for a hub id, of the id and the commit."""
-        if self._commit:
-            return hashlib.sha256(f"{self._source}@{self._commit}".encode()).hexdigest()
-        return folder_address(Path(self._source))
+        return _address(self._source, self._commit)
 
     @cached_property
     def dimension(self) -> int:
@@ -76,6 +74,19 @@ class SentenceTransformerEncoder:
             list(texts), batch_size=self._batch_size, show_progress_bar=False, convert_to_numpy=True
         )
         return cast("NDArray[np.float32]", np.asarray(vectors, dtype=np.float32))
+
+
+def finished_address(path_or_id: str | Path) -> str:
+    """Return the address of a finished model without loading it.
+
+    Raises:
+        Problem: There is no such folder, it holds no such model, or the hub cannot be reached.
+    """
+    return _address(*_find(path_or_id))
+
+
+def _address(source: str, commit: str | None) -> str:
+    return hashlib.sha256(f"{source}@{commit}".encode()).hexdigest() if commit else folder_address(Path(source))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 from methods.contract import Method, Role
-from methods.parts.backbone import load_model, load_tokenizer
+from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
 from methods.parts.forward import run_body
 from methods.registry import Registry, discover
 
@@ -140,7 +140,7 @@ def make_encoder(
         name,
         encoder_address(files_hash(weights), method, source),
         method,
-        load_model(weights, device=where, causal=method.causal),
+        load_model(weights, device=where, causal=method.causal, attention=attention_kernel(where.type, precision)),
         load_tokenizer(weights),
         precision=precision,
     )

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from genembench.problem import Problem
 
 MARKER = "genembench.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Output:
                     f"--output {self.folder} holds the results of `genembench {found}`, not of `{self.kind}`",
                     "Choose another folder.",
                 )
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        # A lock alone is ours: of a command that starts at this moment, or that could not write the marker.
+        elif self.folder.is_dir() and any(path.name != LOCK for path in self.folder.iterdir()):
             raise Problem(
                 f"--output {self.folder} is not empty and was not written by genembench",
                 "Choose a new or an empty folder; nothing was written.",
@@ -67,7 +69,7 @@ class Output:
         """
         self.check()
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self.folder / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

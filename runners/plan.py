@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
+from benchmarks.finished import finished_address
 from benchmarks.suite import Benchmark
 from benchmarks.training_data import TrainingData, with_seed
 from genembench.problem import Problem
 from methods.contract import Method
 from methods.registry import MethodEntry
-from runners.addresses import address, run_address, training_address
+from runners.addresses import evaluation_address, run_address, training_address
 from runners.backbones import Backbone
 from runners.engine import Engine
 from runners.records import read_status
@@ -58,9 +59,8 @@ class Planner:
         return plan
 
     def _finished(self, path: str) -> RunSpec:
-        name = Path(path).name or path
-        weights = address({"finished": str(Path(path).resolve()) if Path(path).exists() else path})
-        where = address({"weights": weights, "benchmark": self._benchmark_address})
+        name = Path(path).resolve().name if Path(path).is_dir() else path.replace("/", "--")
+        where = evaluation_address(finished_address(path), self._benchmark_address, self.engine.precision)
         return self._spec(f"{name}-{where[:10]}", name, finished=path)
 
     def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:

@@ -135,23 +135,10 @@ def make_plan(
     if chosen and options.backbone is None:
         raise Problem("no --backbone was given", "Name the language model that every method starts from.")
     backbone = resolve_backbone(options.backbone) if chosen else None
-    for path in finished:
-        _check_finished(path)
     data = load_data(options, needed, benchmark)
     seeds = getattr(options, "seeds", None) or [getattr(options, "seed", 0)]
     planner = Planner(backbone, data, benchmark, engine, output, resolved(options))
     return planner.runs(chosen, finished, budgets, seeds), backbone, chosen
-
-
-def _check_finished(path: str) -> None:
-    folder = Path(path)
-    if folder.exists() and not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
-        raise Problem(
-            f"{FINISHED_PREFIX}{path}: the folder holds no sentence-transformers model",
-            "It needs modules.json or config.json.",
-        )
-    if not folder.exists() and len(folder.parts) > 2:
-        raise Problem(f"{FINISHED_PREFIX}{path}: no such folder", "Give a folder, or a hub id organisation/model.")
 
 
 def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequence[Chosen]) -> dict[str, Estimate]:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genembench.problem import Problem
 from methods.contract import Example, Stage
 from methods.encoder import files_hash
-from methods.parts.backbone import load_model, load_tokenizer
+from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
 from runners.engine import Engine
 from runners.meter import Costs
 from runners.output import write_json
@@ -54,7 +54,7 @@ class FromFiles:
 
     backbone: Path
     folder: Path
-    device: torch.device
+    engine: Engine
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer that stands with the weights."""
@@ -62,7 +62,13 @@ class FromFiles:
 
     def model(self, *, head: bool = False, causal: bool = True) -> PreTrainedModel:
         """Load the weights."""
-        return load_model(self.folder, device=self.device, head=head, causal=causal)
+        return load_model(
+            self.folder,
+            device=self.engine.torch_device,
+            head=head,
+            causal=causal,
+            attention=attention_kernel(self.engine.device, self.engine.precision),
+        )
 
 
 def train_stage(
@@ -103,8 +109,10 @@ def train_stage(
     stage.finish(trained, weights)
     record = {"stage": stage.name, "address": address, "weights": files_hash(weights), "costs": costs.to_json()}
     write_json(partial / "stage.json", record)
-    for checkpoint in partial.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    # Checkpoints, and what a killed process was writing.
+    for pattern in ("checkpoint-*", ".writing-*"):
+        for checkpoint in partial.glob(pattern):
+            shutil.rmtree(checkpoint)
     partial.replace(final)
     return StageOutcome(stage.name, address, final / "weights", costs, reused=False)
 

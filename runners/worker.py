@@ -114,7 +114,7 @@ class _Run:
                 stage,
                 address,
                 label=spec.label,
-                start=FromFiles(spec.backbone.folder, weights, spec.engine.torch_device),
+                start=FromFiles(spec.backbone.folder, weights, spec.engine),
                 data=spec.data[stage.data],
                 engine=spec.engine,
                 seed=spec.seed,
@@ -163,7 +163,7 @@ class _Run:
             evaluate(encoder, spec.benchmark, on_task=keep, skip=list(self.results))
 
     def record(self, status: str, reason: str, started: str) -> dict[str, Any]:
-        attention = attention_kernel(self.spec.engine.device)
+        attention = attention_kernel(self.spec.engine.device, self.spec.engine.precision)
         return make_record(
             self.spec,
             status=status,

@@ -63,7 +63,7 @@ def main() -> None:
                         stage,
                         stage.name,
                         label=f"{name} {' '.join(values)}",
-                        start=FromFiles(options.backbone, weights, engine.torch_device),
+                        start=FromFiles(options.backbone, weights, engine),
                         data=StageData("triplets", train.ids, train.rows),
                         engine=engine,
                         seed=0,

@@ -13,13 +13,17 @@ from genembench.problem import Problem
 
 
 @cache
-def attention_kernel(device_type: str) -> str:
-    """Name the fastest attention that is really there: flash-attn on a GPU where installed, else torch's ``sdpa``."""
-    return "flash_attention_2" if device_type == "cuda" and is_flash_attn_2_available() else "sdpa"
+def attention_kernel(device_type: str, precision: str) -> str:
+    """Name the fastest attention that is really there: flash-attn on a GPU where installed, else torch's ``sdpa``.
+
+    flash-attn computes in half precision only, so float32 runs keep ``sdpa``.
+    """
+    flash = device_type == "cuda" and precision == "bfloat16" and is_flash_attn_2_available()
+    return "flash_attention_2" if flash else "sdpa"
 
 
 def load_model(
-    folder: Path | str, *, device: torch.device, head: bool = False, causal: bool = True, attention: str | None = None
+    folder: Path | str, *, device: torch.device, head: bool = False, causal: bool = True, attention: str = "sdpa"
 ) -> PreTrainedModel:
     """Load float32 weights: the body, or with ``head`` the causal language model.
 
@@ -33,7 +37,7 @@ def load_model(
         model: PreTrainedModel = kind.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation=attention or attention_kernel(device.type),
+            attn_implementation=attention,
             **({} if causal else {"is_causal": False}),
         )
     except (OSError, ValueError, KeyError) as error:

@@ -45,7 +45,7 @@ def _train(entry: MethodEntry, backbone: Path, triplets: Path, folder: Path, cou
                 stage,
                 f"address-of-{stage.name}",
                 label=entry.name,
-                start=FromFiles(backbone, start, torch.device("cpu")),
+                start=FromFiles(backbone, start, Engine()),
                 data=_data(stage.data, triplets, count),
                 engine=Engine(),
                 seed=0,
@@ -103,7 +103,7 @@ def test_one_step_moves_every_trainable_parameter(
     entry: MethodEntry, tiny_backbone: Path, tiny_triplets: Path, tmp_path: Path
 ) -> None:
     for stage in _small(entry).stages():
-        trained = stage.build(FromFiles(tiny_backbone, tiny_backbone, torch.device("cpu")))
+        trained = stage.build(FromFiles(tiny_backbone, tiny_backbone, Engine()))
         data = _data(stage.data, tiny_triplets, 16)
         trainer = Trainer(stage, trained, data.ids, data.rows, engine=Engine(), seed=0, folder=tmp_path)
         before = {name: value.detach().clone() for name, value in trainer.parameters.items()}

@@ -287,6 +287,38 @@ def test_failures_are_recorded_and_tried_again(
     assert {row["method"] for row in rows_of(tmp_path / "out")} == {"infonce-mean"}
 
 
+LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+runpy.run_module("genembench", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        # Records and tables fit, weights do not.
+        pytest.param(100_000, "infonce-mean 32 seed 0: failed", id="weights"),
+        pytest.param(100, "genembench: cannot write: File too large", id="everything"),
+    ],
+)
+def test_a_disk_that_takes_no_more(genembench: Command, tiny: Tiny, tmp_path: Path, limit: int, says: str) -> None:
+    command = tiny.compare(tmp_path / "out", "--budget=32", "--checkpoint-seconds=0", methods=METHODS[:2])
+    result = genembench(*command, program=("-c", LIMITED.format(limit=limit)))
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert says in result.stderr
+    assert result.stderr.count("\n") <= 8
+    if limit > 100:
+        assert "1 of 2 runs done" in result.stdout
+        assert {row["method"] for row in rows_of(tmp_path / "out")} == {"untrained-mean"}
+    else:
+        assert not (tmp_path / "out" / "leaderboard.csv").exists()
+    result = genembench(*command)
+    assert result.returncode == 0, result.stderr
+    assert {row["method"] for row in rows_of(tmp_path / "out")} == set(METHODS[:2])
+
+
 # -- stopping in the middle of a training --------------------------------------------------------------------------
 
 SLOW_STEPS = 30
@@ -361,11 +393,20 @@ def test_a_stopped_training_goes_on(
     assert "Traceback" not in (tmp_path / "terminal").read_text()
     assert [record["status"] for record in records(output).values()] == ([status] if status else [])
     assert not (output / "leaderboard.csv").exists() or not rows_of(output)
+    # No run outlives its command: the next one would have the same folder.
+    time.sleep(0.5)
+    count = len(calls.read_text().split())
+    time.sleep(0.5)
+    assert len(calls.read_text().split()) == count < SLOW_STEPS
+    # What a kill in the middle of writing a checkpoint leaves.
+    (partial,) = output.glob("stages/.partial-*")
+    (partial / ".writing-999").mkdir()
 
     result = genembench(*command, env={"CALLS": str(calls)})
     assert result.returncode == 0, result.stderr
     assert leaderboard(output) == leaderboard(uninterrupted)
     assert weights(output) == weights(uninterrupted)
+    assert [path.name for path in output.rglob(".*")] == [".lock"]
     (metrics,) = output.glob("stages/*/metrics.jsonl")
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, SLOW_STEPS + 1))
     # Every step was done once, but for the few that the killed process had not put into a checkpoint.

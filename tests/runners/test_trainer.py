@@ -40,7 +40,7 @@ def _trainer(
     method = discover().get(name).create("small", values | (hyper or {}) | overrides)
     (stage,) = method.stages()
     torch.manual_seed(0)
-    trained = stage.build(FromFiles(backbone, backbone, torch.device("cpu")))
+    trained = stage.build(FromFiles(backbone, backbone, Engine()))
     folder.mkdir(exist_ok=True)
     return Trainer(
         stage,
