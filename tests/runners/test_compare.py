@@ -48,7 +48,7 @@ class Body(BiEncoder):
         if name == "Leaves":
             os._exit(7)
         if name == "Slow":
-            time.sleep(0.1)
+            time.sleep(float(os.environ.get("PAUSE", "0")))
         outputs = super().forward(batch)
         if name == "Diverges":
             return {n: LossTerm(t.sum * float("inf"), t.weight) for n, t in outputs.items()}
@@ -325,7 +325,7 @@ SLOW_STEPS = 30
 
 
 def slow(tiny: Tiny, method_file: Path, output: Path) -> list[str]:
-    """A comparison of one method that trains for 30 steps of a tenth of a second, with a checkpoint at each."""
+    """Compare one method that trains for 30 steps, with a checkpoint after each; PAUSE slows it down."""
     more = (f"--method-file={method_file}", "--budget=120", "--set=slow.batch_size=4", "--checkpoint-seconds=0")
     return tiny.compare(output, *more, "--tasks=STS17", methods=("slow",))
 
@@ -368,7 +368,8 @@ def test_a_stopped_training_goes_on(
 ) -> None:
     output, calls = tmp_path / "out", tmp_path / "calls"
     command = slow(tiny, method_file, output)
-    environment = command_environment(CALLS=str(calls))
+    # Long enough a pause that the training goes on for longer than the test needs it to.
+    environment = command_environment(CALLS=str(calls), PAUSE="1")
     with (tmp_path / "terminal").open("w") as terminal:
         process = subprocess.Popen(
             [sys.executable, "-m", "genembench", *command],
@@ -394,9 +395,9 @@ def test_a_stopped_training_goes_on(
     assert [record["status"] for record in records(output).values()] == ([status] if status else [])
     assert not (output / "leaderboard.csv").exists() or not rows_of(output)
     # No run outlives its command: the next one would have the same folder.
-    time.sleep(0.5)
+    time.sleep(0.2)
     count = len(calls.read_text().split())
-    time.sleep(0.5)
+    time.sleep(1.2)
     assert len(calls.read_text().split()) == count < SLOW_STEPS
     # What a kill in the middle of writing a checkpoint leaves.
     (partial,) = output.glob("stages/.partial-*")
