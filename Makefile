@@ -22,8 +22,9 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+# Two processes of one thread each: threads of two processes that share two cores wait for each other.
 unit: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

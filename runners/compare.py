@@ -58,15 +58,16 @@ def main(arguments: Sequence[str], prog: str = "genembench compare") -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Plan and execute a comparison."""
-    # Not before the options are known to be good: these imports cost seconds.
     from runners.output import Output, write_json
-    from runners.prepare import choose_benchmark, estimate, make_engine, make_plan
     from runners.processes import start_server
 
     output = Output(options.output or Path(), "compare")
     if not options.dry_run:
         output.check()
         start_server()
+    # After the server has started: both sides import for seconds, at the same time.
+    from runners.prepare import choose_benchmark, estimate, make_engine, make_plan
+
     engine = make_engine(options)
     benchmark = choose_benchmark(options)
     plan, backbone, chosen = make_plan(
@@ -118,9 +119,6 @@ def _finish(plan: Sequence[RunSpec], output: Path) -> None:
     written = build(records, output)
     print(text_table(records))
     print()
-    for record in records:
-        if record.status != "done":
-            print(f"{record.run}: {record.status}: {record.reason}")
     print(f"{sum(r.status == 'done' for r in records)} of {len(plan)} runs done. Written to {output}:")
     print("  " + "  ".join(sorted(path.name for path in written)) + "  runs/")
 

@@ -15,15 +15,19 @@ from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from runners.records import make_record, now, publish, read_status
-from runners.spec import RunSpec
+if TYPE_CHECKING:
+    from runners.spec import RunSpec
 
 SECONDS_TO_STOP = 60.0
 
 
 def start_server() -> None:
-    """Start the fork server; it imports the worker's libraries while this process goes on planning."""
+    """Start the fork server; it imports the worker's libraries while this process imports its own and plans.
+
+    That is why nothing heavy is imported at the top of this module.
+    """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["runners.worker"])
     forkserver.ensure_running()
     atexit.register(_stop_server)
@@ -44,15 +48,14 @@ def run_in_process(spec: RunSpec) -> str:
     Raises:
         KeyboardInterrupt: after the run has been stopped and has left its record.
     """
-    # Imported by name in the child; the parent need not load what a worker needs.
-    from runners.worker import execute
+    from runners.records import make_record, now, publish, read_status
 
     started = now()
     spec.partial.mkdir(parents=True, exist_ok=True)
     # A record in the partial folder is a dead run's: what this process leaves must be its own.
     (spec.partial / "run.json").unlink(missing_ok=True)
     before = read_stamp(spec)
-    process = multiprocessing.get_context("forkserver").Process(target=execute, args=(spec,), name=spec.run)
+    process = multiprocessing.get_context("forkserver").Process(target=_execute, args=(spec,), name=spec.run)
     process.start()
     interrupted = False
     try:
@@ -69,6 +72,13 @@ def run_in_process(spec: RunSpec) -> str:
     if interrupted:
         raise KeyboardInterrupt
     return read_status(spec.folder) or "failed"
+
+
+def _execute(spec: RunSpec) -> None:
+    # Found by name in the child, which has the worker loaded; this process never needs it.
+    from runners.worker import execute
+
+    execute(spec)
 
 
 def read_stamp(spec: RunSpec) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ class Progress:
         self.unit = unit
         self.done = 0
         self._start = 0
-        self._began = self._last = time.monotonic()
+        self._began = self._last = self._seen = time.monotonic()
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=label, unit=unit, leave=False) if terminal else None
 
@@ -33,14 +33,14 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def part(self, done: int, total: int, note: str = "") -> None:
-        """Say that ``done`` of ``total`` units are done, where the total is only known once the work has begun."""
-        if total != self.total or done < self.done:
-            self.total, self.done, self._start = total, 0, 0
-            self._began = time.monotonic()
-            if self._bar is not None:
-                self._bar.reset(total=total)
-        self.to(done, note)
+    def begin(self, total: int, done: int = 0) -> None:
+        """Begin another piece of work of ``total`` units, ``done`` of which an earlier process has done."""
+        self.total, self.done, self._start = total, done, done
+        # It began when the piece before it was last heard of: the first news comes only after some work.
+        self._began = self._seen
+        if self._bar is not None:
+            self._bar.reset(total=total)
+            self._bar.update(done)
 
     def to(self, done: int, note: str = "") -> None:
         """Say that ``done`` units are done; ``note`` stands at the end of the line."""
@@ -49,7 +49,7 @@ class Progress:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(step)
             return
-        now = time.monotonic()
+        now = self._seen = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_LINES and done < self.total:
             self._last = now
             rate = (done - self._start) / (now - self._began)

@@ -100,7 +100,9 @@ def train_stage(
     with Progress(f"{label}: {stage.name}", 0, "step") as bar:
 
         def show(done: int, steps: int, loss: float) -> None:
-            bar.part(done, steps, f"loss {loss:.4f}")
+            if bar.total == 0:
+                bar.begin(steps, done - 1)
+            bar.to(done, f"loss {loss:.4f}")
 
         trainer = Trainer(stage, trained, data.ids, data.rows, engine=engine, seed=seed, folder=partial, on_step=show)
         costs = trainer.train()

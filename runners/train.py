@@ -49,15 +49,17 @@ def main(arguments: Sequence[str], prog: str = "genembench train") -> int:
     if options.output is None:
         raise Problem("no --output was given", "Name a folder for the encoder.")
 
-    from dataclasses import replace
-
     from runners.output import Output, write_json
-    from runners.prepare import choose_benchmark, make_engine, make_plan
     from runners.processes import run_in_process, start_server
 
     output = Output(options.output, "train")
     output.check()
     start_server()
+    # After the server has started, see compare.py.
+    from dataclasses import replace
+
+    from runners.prepare import choose_benchmark, make_engine, make_plan
+
     engine = make_engine(options)
     if options.benchmark is None and options.data_dir is not None:
         options.benchmark = "sts"

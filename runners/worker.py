@@ -142,8 +142,11 @@ class _Run:
         ledger = Ledger()
         last = Ledger()
         with Progress(f"{spec.label}: encoding", 0, "text") as bar, charging(ledger):
-            if isinstance(encoder, Encoder):
-                encoder.on_progress = bar.part
+
+            def encoded(done: int, texts: int) -> None:
+                if texts != bar.total or done <= bar.done:
+                    bar.begin(texts)
+                bar.to(done)
 
             def keep(score: TaskScore, predictions: list[Prediction]) -> None:
                 nonlocal last
@@ -160,6 +163,8 @@ class _Run:
                 if interrupt.asked():
                     raise Interrupted("stopped on request; run the same command again to go on")
 
+            if isinstance(encoder, Encoder):
+                encoder.on_progress = encoded
             evaluate(encoder, spec.benchmark, on_task=keep, skip=list(self.results))
 
     def record(self, status: str, reason: str, started: str) -> dict[str, Any]:

@@ -240,7 +240,6 @@ def test_malformed_sts_file(world: World) -> None:
             "x = 1\ny = 1 / 0\n",
             ["mine.py, line 2", "ZeroDivisionError"],
             id="raises",
-            marks=pytest.mark.xfail(strict=True, reason="methods.registry names the line of absolute paths only"),
         ),
         pytest.param("def half(:\n", ["mine.py, line 1", "SyntaxError"], id="syntax"),
         pytest.param("x = 1\n", ["mine.py registers no method", "@register"], id="registers-nothing"),
