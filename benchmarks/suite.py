@@ -66,6 +66,18 @@ class Benchmark:
                 loaded = self.load_task(task)
                 yield from _strings(loaded.dataset, loaded.eval_splits)
 
+    def neighbourhood(self) -> Benchmark:
+        """Return the benchmark whose sentences to keep out of training data.
+
+        From files these are all the STS tasks that are there, chosen or not: another choice of tasks then leaves the
+        training data, and so what is trained already, as they are. From the hub only what was chosen is loaded.
+        """
+        if self.data_dir is None:
+            return self
+        folder = self.data_dir
+        there = [task for task in STS_TASKS if task in self.tasks or find_pairs(folder, task) is not None]
+        return Benchmark(self.name, (*there, *(task for task in self.tasks if task not in STS_TASKS)), folder)
+
     @cached_property
     def address(self) -> str:
         """Content hash of task names and data, whatever the order of the tasks."""

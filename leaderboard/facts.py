@@ -83,12 +83,12 @@ class StageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCosts:
-    """What measuring cost; never counted as training."""
+    """What measuring cost, never counted as training; a finished model's passes are not ours to count."""
 
     seconds: float
-    texts: int
-    tokens: int
-    model_flops: float
+    texts: int | None
+    tokens: int | None
+    model_flops: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genembench.problem import Problem
 from methods.parts.losses import LossTerm
 from methods.parts.readout import READOUTS, normalised_mean
 from methods.parts.tokens import TokenRow
@@ -46,6 +47,24 @@ class Recipe:
     eps: float = 1e-8
     clip_norm: float = 1.0
     """Largest gradient norm; 0 leaves gradients alone."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with.
+
+        Raises:
+            Problem: a number is out of its range.
+        """
+        allowed = {
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "warmup": (0 <= self.warmup <= 1, "a fraction from 0 to 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "clip_norm": (self.clip_norm >= 0, "0 or more"),
+        }
+        for name, (fine, range_) in allowed.items():
+            if not fine:
+                raise Problem(f"{name}={getattr(self, name)} cannot be trained with", f"It must be {range_}.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +227,12 @@ class Method(ABC):
         return dataclasses.asdict(self)
 
     def encoding_config(self) -> dict[str, Any]:
-        """Return the hyper-parameters that shape how a text becomes a vector at evaluation."""
+        """Return the hyper-parameters that shape how a text becomes a vector at evaluation.
+
+        Without training they have nothing else to shape, so there they all count, marked or not.
+        """
+        if not self.stages():
+            return self.config()
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("encodes")}
 
     @property

@@ -20,6 +20,8 @@ from methods.parts.forward import run_body
 from methods.registry import Registry, discover
 
 MANIFEST = "encoder.json"
+ENCODING_VERSION = 1
+"""Part of every address: raise it when the shared way from text to vector changes (`parts/`), and nothing is reused."""
 TEXTS_AT_ONCE = 2048
 """Texts tokenised and encoded together; bounds the memory that token rows and read-outs take."""
 
@@ -91,7 +93,7 @@ def write_manifest(folder: Path, *, name: str, method: Method, method_file: Path
         "method": name,
         "weights": weights,
         "config": method.config(),
-        "method_file": str(method_file) if method_file else None,
+        "method_file": str(method_file.resolve()) if method_file else None,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -148,11 +150,11 @@ def make_encoder(
 
 def encoder_address(weights_hash: str, method: Method, source: str) -> str:
     """Hash weights, method source and the hyper-parameters that shape a text's way to its vector."""
-    parts = [weights_hash, source, json.dumps(method.encoding_config(), sort_keys=True)]
+    parts = [str(ENCODING_VERSION), weights_hash, source, json.dumps(method.encoding_config(), sort_keys=True)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-WEIGHT_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+WEIGHT_FILES = ("model*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
 def files_hash(folder: Path, patterns: Iterable[str] = WEIGHT_FILES) -> str:

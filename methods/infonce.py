@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from genembench.problem import Problem
 from methods.contract import Example, Facts, Hyper, Recipe, Stage, Start, Trainable, hyper
 from methods.parts.adapt import LoraShape, Tuning, save_merged, trainable
 from methods.parts.forward import run_body
@@ -171,6 +172,14 @@ class InfoNCE(OneWordPrompt):
     lora_rank: int = hyper(32, "rank of the adapters")
     lora_alpha: int = hyper(64, "scale of the adapters, over the rank")
     lora_dropout: float = hyper(0.1, "dropout in front of the adapters")
+
+    def __post_init__(self) -> None:
+        """Refuse what the loss cannot take."""
+        if self.hard_negatives < 0 or not self.temperature > 0:
+            raise Problem(
+                f"hard_negatives={self.hard_negatives}, temperature={self.temperature}: not a loss",
+                "hard_negatives must be 0 or more and temperature above 0.",
+            )
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage of InfoNCE over triplets."""

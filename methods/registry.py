@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from genembench.problem import Problem, near_misses, unknown
-from methods.contract import Method
+from methods.contract import Method, Stage
 
 ENTRY_POINT_GROUP = "genembench.methods"
 
@@ -56,26 +56,28 @@ class MethodEntry:
                     f"{key} cannot be set on {self.name}: the name fixes it to {self.fixed[key]!r}",
                     f"Siblings of {self.name} differ in it; choose one of those.",
                 )
-        from_preset = {key: hyper.value for key, hyper in presets[preset].items() if key not in self.fixed}
-        values = from_preset | dict(self.fixed)
-        # A preset may depend on what the name fixes (the paper's batch is 512 with in-batch negatives, else 32).
-        values = {key: value(values) if callable(value) else value for key, value in values.items()}
         types = typing.get_type_hints(self.cls)
         given = {key: _typed(self.name, key, value, types[key]) for key, value in overrides.items()}
-        return self.cls(**(values | given))
+        from_preset = {key: hyper.value for key, hyper in presets[preset].items()}
+        defaults: dict[str, Any] = {key: each.default for key, each in fields.items()}
+        values = defaults | from_preset | dict(self.fixed) | given
+        # A preset value may depend on the others (the paper's batch is 512 with in-batch negatives, else 32).
+        return self.cls(**{key: value(values) if callable(value) else value for key, value in values.items()})
 
     @property
     def source(self) -> str:
-        """Hash of the source files that define the method's class and its bases, down to the contract."""
-        return _source_hash(self.cls)
+        """Hash of the classes that make the method, by name and source file: its own, its bases', its stages'.
 
-
-def _source_hash(cls: type[Method]) -> str:
-    digest = hashlib.sha256()
-    for base in cls.__mro__:
-        if issubclass(base, Method) and base is not Method:
-            digest.update(Path(inspect.getfile(base)).read_bytes())
-    return digest.hexdigest()
+        The shared parts and the contract are not in it: `ENCODING_VERSION` and the trainer's version stand for them.
+        """
+        digest = hashlib.sha256()
+        for cls in (self.cls, *(type(stage) for stage in self.create("default").stages())):
+            for base in cls.__mro__:
+                # Two classes of one file are two methods, so the name counts as well as the file.
+                if issubclass(base, Method | Stage) and base not in (Method, Stage):
+                    digest.update(f"{base.__qualname__}\0".encode())
+                    digest.update(Path(inspect.getfile(base)).read_bytes())
+        return digest.hexdigest()
 
 
 @dataclass
@@ -146,7 +148,7 @@ def discover(method_files: Iterable[Path] = ()) -> Registry:
     registry = Registry()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.stem != "__init__":
-            _add_module(registry, importlib.import_module(f"methods.{path.stem}"), str(path.name))
+            _add_module(registry, importlib.import_module(f"methods.{path.stem}"), f"methods/{path.name}")
     for point in entry_points(group=ENTRY_POINT_GROUP):
         origin = f"plug-in {point.value}" + (f" of {point.dist.name}" if point.dist else "")
         try:
@@ -157,7 +159,7 @@ def discover(method_files: Iterable[Path] = ()) -> Registry:
             continue
         _add_module(registry, module, origin)
     for file in method_files:
-        _add_module(registry, load_method_file(file), str(file))
+        _add_module(registry, load_method_file(file), str(file.resolve()))
     return registry
 
 

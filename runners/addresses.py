@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from methods.contract import Method, Stage
+from methods.encoder import ENCODING_VERSION
 from runners.trainer import ENGINE_VERSION
 
 
@@ -30,7 +31,7 @@ def training_address(stage: Stage, *, start: str, data: str, seed: int, precisio
     """
     return address(
         {
-            "engine": ENGINE_VERSION,
+            "engine": [ENGINE_VERSION, ENCODING_VERSION],
             "start": start,
             "stage": stage.identity(),
             "data": data,
@@ -45,6 +46,7 @@ def run_address(weights: str, method: Method, source: str, benchmark: str, preci
     """Address of a planned run: weights (by training address or content), the way to a vector, and the benchmark."""
     return address(
         {
+            "version": ENCODING_VERSION,
             "weights": weights,
             "encoding": method.encoding_config(),
             "source": source,

@@ -43,17 +43,37 @@ def resolve_backbone(given: str) -> Backbone:
         raise Problem(
             f"backbone {given}: the folder has no config.json", "Give the folder of a Hugging Face model, or a hub id."
         )
-    weights = sorted(folder.glob("*.safetensors"))
+    weights = sorted(folder.glob(WEIGHT_FILES[0]))
     if not weights:
         raise Problem(
-            f"backbone {given}: no safetensors weights in {folder}",
+            f"backbone {given}: no safetensors weights ({WEIGHT_FILES[0]}) in {folder}",
             "Convert it (model.save_pretrained(folder) writes safetensors); pickled weights are not loaded.",
         )
     try:
         parameters = sum(_parameters(file) for file in weights)
     except (ValueError, KeyError, OSError) as error:
         raise Problem(f"backbone {given}: {error}", "The file is damaged or incomplete: copy it again.") from error
-    return Backbone(Path(given).name, given, folder, files_hash(folder), parameters)
+    _check_architecture(given, folder)
+    return Backbone(
+        folder.resolve().name if Path(given).exists() else Path(given).name,
+        given,
+        folder,
+        files_hash(folder),
+        parameters,
+    )
+
+
+def _check_architecture(given: str, folder: Path) -> None:
+    """Refuse what transformers could not build, before anything else is done with it."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise Problem(
+            f"backbone {given}: transformers does not know this model ({str(error).splitlines()[0]})",
+            "Use a model type that this version of transformers has built in.",
+        ) from error
 
 
 def _parameters(file: Path) -> int:

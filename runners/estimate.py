@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from methods.contract import Example, Method, Stage
 from methods.parts.backbone import load_tokenizer
-from methods.parts.flops import PassCost, attention_per_length_squared
+from methods.parts.flops import PassCost, attention_per_length_squared, matrices
 from methods.parts.tokens import TokenRow
 from runners.backbones import Backbone
 from runners.plan import Estimate
@@ -28,19 +27,20 @@ class Estimator:
         config = AutoConfig.from_pretrained(backbone.folder)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
-        linear = sum(2.0 * m.in_features * m.out_features for m in model.modules() if isinstance(m, nn.Linear))
+        linear = sum(
+            2.0 * weight.numel() for m in matrices(model) for weight in [m.weight] if isinstance(weight, Tensor)
+        )
         self.cost = PassCost(3.0 * linear, 3.0 * attention_per_length_squared(model))
 
-    def of(self, spec: RunSpec, method: Method) -> Estimate:
-        """Estimate the run's training."""
-        tokens = flops = 0.0
-        for stage in method.stages():
+    def of(self, spec: RunSpec, method: Method) -> dict[str, Estimate]:
+        """Estimate each stage of the run, by its training address."""
+        found = {}
+        for stage, address in zip(method.stages(), spec.stage_addresses, strict=True):
             data = spec.data[stage.data]
             lengths = self._lengths(stage, data.rows[:SAMPLE])
             seen = len(data.rows) * stage.recipe.epochs / max(1, min(SAMPLE, len(data.rows)))
-            tokens += seen * sum(lengths)
-            flops += seen * self.cost.of(lengths)
-        return Estimate(tokens, flops)
+            found[address] = Estimate(seen * sum(lengths), seen * self.cost.of(lengths))
+        return found
 
     def _lengths(self, stage: Stage, rows: Sequence[Example]) -> list[int]:
         batch = stage.collate(rows, self.tokenizer)

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
         raise Problem("no --output was given", "Name a folder for scores.csv and the predictions.")
 
     from benchmarks.evaluate import evaluate
+    from benchmarks.protocol import UnusableVectorsError
     from runners.addresses import evaluation_address
     from runners.output import Output, write_json
     from runners.prepare import choose_benchmark, make_engine
@@ -76,7 +77,10 @@ def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
             stored.add(score, predictions, {"seconds": score.seconds})
             say(f"{score.task} {score.score:.2f} ({score.pairs:,} pairs, {score.seconds:.1f} s)")
 
-        evaluate(encoder, benchmark, on_task=keep, skip=list(stored.done()))
+        try:
+            evaluate(encoder, benchmark, on_task=keep, skip=list(stored.done()))
+        except UnusableVectorsError as error:
+            raise Problem(str(error), "The encoder cannot be scored: train it again or choose another.") from error
         scores = {task: score for task, (score, _) in stored.done().items() if task in benchmark.tasks}
         _write(output.folder / "scores.csv", benchmark.tasks, scores)
         facts = {"encoder": options.encoder, "evaluation_address": address, "benchmark": benchmark.address}

@@ -47,6 +47,10 @@ class Planner:
         Raises:
             Problem: a method needs a data kind that was not given, or more of it than there is.
         """
+        names = [_finished_name(path) for path in finished]
+        for name in names:
+            if names.count(name) > 1:
+                raise Problem(f"two finished models are called '{name}'", "Rename one folder, or compare them apart.")
         ordered = {(kind, seed): with_seed(data, seed) for kind, data in self.data.items() for seed in seeds}
         plan = [self._finished(path) for path in finished]
         plan += [self._untrained(choice, entry, method) for choice, entry, method in methods if not method.needs]
@@ -59,9 +63,9 @@ class Planner:
         return plan
 
     def _finished(self, path: str) -> RunSpec:
-        name = Path(path).resolve().name if Path(path).is_dir() else path.replace("/", "--")
-        where = evaluation_address(finished_address(path), self._benchmark_address, self.engine.precision)
-        return self._spec(f"{name}-{where[:10]}", name, finished=path)
+        name = _finished_name(path)
+        where = evaluation_address(finished_address(path), self._benchmark_address, "its own")
+        return self._spec(f"{name.replace('/', '--')}-{where[:10]}", name, finished=path)
 
     def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:
         assert self.backbone is not None
@@ -134,6 +138,10 @@ class Planner:
         return run_address(weights, method, entry.source, self._benchmark_address, self.engine.precision)
 
 
+def _finished_name(path: str) -> str:
+    return Path(path).resolve().name if Path(path).is_dir() else path
+
+
 def _prefix(
     method: str, kind: str, budget: Budget, ordered: Mapping[tuple[str, int], TrainingData], seed: int
 ) -> TrainingData:
@@ -165,29 +173,35 @@ def is_done(spec: RunSpec) -> bool:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a planned run will cost, from a sample of its data: tokens and model FLOPs."""
+    """What training a stage will cost, from a sample of its data: tokens and model FLOPs."""
 
     tokens: float
     flops: float
 
 
 def describe(plan: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> str:
-    """Lay the plan out for ``--dry-run``: one line a run, then the totals."""
+    """Lay the plan out for ``--dry-run``: one line a run with what is still to be spent on it, then the totals.
+
+    Args:
+        plan: The runs, in the order of execution.
+        estimates: Cost of each stage by its training address; a stage that stands, or that an earlier run of the plan
+            trains, costs nothing again.
+    """
     lines = [f"{'run':<46} {'budget':>8} {'stages':>6} {'tokens':>10} {'TFLOPs':>9}  state"]
-    trained: set[str] = set()
+    paid: set[str] = set()
+    total = 0.0
     for spec in plan:
-        new = [a for a in spec.stage_addresses if a not in trained and not (spec.output / "stages" / a).exists()]
-        trained.update(spec.stage_addresses)
+        new = [a for a in spec.stage_addresses if a not in paid and not (spec.output / "stages" / a).exists()]
+        paid.update(spec.stage_addresses)
         shared = len(spec.stage_addresses) - len(new)
-        state = "done" if is_done(spec) else "to run" + (f", {shared} stage(s) reused" if shared else "")
-        estimate = estimates.get(spec.run, Estimate(0, 0))
+        state = "done" if is_done(spec) else "to run" + (f", {shared} trained stage(s) reused" if shared else "")
+        costs = [] if is_done(spec) else [estimates[address] for address in new]
+        flops = sum(cost.flops for cost in costs)
+        total += flops
         lines.append(
-            f"{spec.label:<46} {spec.budget_label:>8} {len(spec.stage_addresses):>6} {estimate.tokens:>10,.0f} "
-            f"{estimate.flops / 1e12:>9,.2f}  {state}"
+            f"{spec.label:<46} {spec.budget_label:>8} {len(spec.stage_addresses):>6} "
+            f"{sum(cost.tokens for cost in costs):>10,.0f} {flops / 1e12:>9,.2f}  {state}"
         )
-    waiting = [spec for spec in plan if not is_done(spec)]
-    flops = sum(estimates[s.run].flops for s in waiting if s.run in estimates)
-    lines.append(
-        f"{len(plan)} runs, {len(waiting)} to do; training estimated at {flops / 1e12:,.2f} TFLOPs of matrix products"
-    )
+    waiting = sum(not is_done(spec) for spec in plan)
+    lines.append(f"{len(plan)} runs, {waiting} to do; training estimated at {total / 1e12:,.2f} TFLOPs")
     return "\n".join(lines)

@@ -57,8 +57,13 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
     chosen = []
     for name in dict.fromkeys(names):
         entry = registry.get(name)
-        choice = MethodChoice(name=name, preset=options.preset, overrides=overrides[name], method_files=files)
-        chosen.append((choice, entry, entry.create(options.preset, overrides[name])))
+        method = entry.create(options.preset, overrides[name])
+        for stage in method.stages():
+            _ = stage.recipe  # refuses numbers that cannot be trained with
+        choice = MethodChoice(
+            name=name, preset=options.preset, overrides=overrides[name], method_files=files, source=entry.source
+        )
+        chosen.append((choice, entry, method))
     return chosen
 
 
@@ -94,7 +99,7 @@ def load_data(
     maps = mappings(options.map, list(given))
     wanted = [kind for kind in given if kind in set(needed)]
     check = bool(wanted) and benchmark is not None and not options.keep_overlap
-    held_out = HeldOutSentences(benchmark.texts()) if check and benchmark is not None else None
+    held_out = HeldOutSentences(benchmark.neighbourhood().texts()) if check and benchmark is not None else None
     loaded = {}
     for kind in wanted:
         data = load_training_data(
@@ -142,9 +147,13 @@ def make_plan(
 
 
 def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequence[Chosen]) -> dict[str, Estimate]:
-    """Estimate the training cost of every planned run."""
+    """Estimate the training cost of every stage of the plan, by its training address."""
     if backbone is None:
         return {}
     estimator = Estimator(backbone)
     methods = {choice.name: method for choice, _, method in chosen}
-    return {spec.run: estimator.of(spec, methods[spec.method.name]) for spec in plan if spec.method is not None}
+    found: dict[str, Estimate] = {}
+    for spec in plan:
+        if spec.method is not None:
+            found |= estimator.of(spec, methods[spec.method.name])
+    return found

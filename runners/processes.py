@@ -51,6 +51,9 @@ def run_in_process(spec: RunSpec) -> str:
     from runners.records import make_record, now, publish, read_status
 
     started = now()
+    if spec.folder.exists() and not spec.partial.exists():
+        # A run that failed or was stopped: what it has scored already need not be scored again.
+        spec.folder.replace(spec.partial)
     spec.partial.mkdir(parents=True, exist_ok=True)
     # A record in the partial folder is a dead run's: what this process leaves must be its own.
     (spec.partial / "run.json").unlink(missing_ok=True)

@@ -39,11 +39,22 @@ def environment(attention: str, device: str) -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "device": _device_name(device),
         "threads": torch.get_num_threads(),
         "attention": attention,
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _device_name(device: str) -> str:
+    if device != "cuda":
+        return platform.processor() or platform.machine()
+    import torch
+
+    try:
+        return torch.cuda.get_device_name()
+    except RuntimeError as error:  # a record must be written even where the device is why the run failed
+        return f"cuda, not to be had: {str(error).splitlines()[0]}"
 
 
 def _version(package: str) -> str | None:
@@ -89,9 +100,8 @@ class TaskResults:
 def method_facts(spec: RunSpec, method: Method | None, source: str) -> dict[str, Any]:
     """Say what made the encoder."""
     if method is None or spec.method is None:
-        name = f"sentence-transformers:{spec.finished}"
         facts = {"family": "Finished models", "preset": "", "config": {}, "needs": [], "source": ""}
-        return {"name": name.rpartition("/")[2] if "/" in name else name, **facts}
+        return {"name": spec.label, **facts}
     return {
         "name": spec.method.name,
         "family": method.facts.family,
@@ -118,8 +128,11 @@ def make_record(
     tasks = spec.benchmark.tasks if spec.benchmark else ()
     done = results if results and status == "done" else {}
     scores = [done[task][0] for task in tasks if task in done]
-    keys = ("seconds", "texts", "tokens", "model_flops")
-    evaluation = {key: sum(costs[key] for _, costs in done.values()) for key in keys} if done else None
+    counted = ("texts", "tokens", "model_flops")
+    evaluation: dict[str, float | None] | None = None
+    if done:
+        evaluation = {"seconds": sum(costs["seconds"] for _, costs in done.values())}
+        evaluation |= {key: None if spec.finished else sum(costs[key] for _, costs in done.values()) for key in counted}
     return {
         "schema": SCHEMA,
         "run": spec.run,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.suite import Benchmark
+from genembench.problem import Problem
 from methods.contract import Method
 from methods.registry import MethodEntry, discover
 from runners.backbones import Backbone
@@ -26,10 +27,20 @@ class MethodChoice:
     preset: str
     overrides: Mapping[str, Any]
     method_files: tuple[Path, ...] = ()
+    source: str = ""
 
     def resolve(self) -> tuple[MethodEntry, Method]:
-        """Find and create the method in this process."""
+        """Find and create the method in this process.
+
+        Raises:
+            Problem: its source is no longer what the plan, and so every address, was made for.
+        """
         entry = discover(self.method_files).get(self.name)
+        if entry.source != self.source:
+            raise Problem(
+                f"the source of {self.name} ({entry.origin}) was changed while the comparison ran",
+                "Run the same command again: the method is planned anew.",
+            )
         return entry, entry.create(self.preset, self.overrides)
 
 

@@ -81,10 +81,14 @@ def train_stage(
     engine: Engine,
     seed: int,
     stages: Path,
-) -> StageOutcome:
-    """Train a stage into ``stages/address``, or take what stands there.
+    payer: str,
+    outcomes: list[StageOutcome],
+) -> None:
+    """Train a stage into ``stages/address``, or take what stands there, and append the outcome to ``outcomes``.
 
-    A killed training goes on from its last checkpoint, in ``stages/.partial-address``.
+    A killed training goes on from its last checkpoint, in ``stages/.partial-address``. A training that fails is
+    appended too, with what it cost until then. ``payer`` is the run that is charged: a stage counts as reused only
+    where another run has paid for it.
 
     Raises:
         Problem: what stands there was changed after it was written.
@@ -92,7 +96,8 @@ def train_stage(
     """
     final = stages / address
     if final.exists():
-        return _reuse(stage, address, final)
+        outcomes.append(_reuse(stage, address, final, payer))
+        return
     partial = stages / f".partial-{address}"
     partial.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive(seed, stage.name, "build"))
@@ -105,24 +110,28 @@ def train_stage(
             bar.to(done, f"loss {loss:.4f}")
 
         trainer = Trainer(stage, trained, data.ids, data.rows, engine=engine, seed=seed, folder=partial, on_step=show)
-        costs = trainer.train()
+        try:
+            costs = trainer.train()
+        except Exception:
+            outcomes.append(StageOutcome(stage.name, address, partial, trainer.costs, reused=False))
+            raise
     weights = partial / "weights"
     shutil.rmtree(weights, ignore_errors=True)
     stage.finish(trained, weights)
-    record = {"stage": stage.name, "address": address, "weights": files_hash(weights), "costs": costs.to_json()}
-    write_json(partial / "stage.json", record)
+    record = {"stage": stage.name, "address": address, "weights": files_hash(weights), "payer": payer}
+    write_json(partial / "stage.json", record | {"costs": costs.to_json()})
     # Checkpoints, and what a killed process was writing.
     for pattern in ("checkpoint-*", ".writing-*"):
         for checkpoint in partial.glob(pattern):
             shutil.rmtree(checkpoint)
     partial.replace(final)
-    return StageOutcome(stage.name, address, final / "weights", costs, reused=False)
+    outcomes.append(StageOutcome(stage.name, address, final / "weights", costs, reused=False))
 
 
-def _reuse(stage: Stage, address: str, folder: Path) -> StageOutcome:
+def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome:
     try:
         record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-        costs, expected = Costs.from_json(record["costs"]), record["weights"]
+        costs, expected, paid_by = Costs.from_json(record["costs"]), record["weights"], record["payer"]
     except (OSError, ValueError, KeyError) as error:
         raise Problem(
             f"the trained stage {folder} cannot be read: {error}", "Delete the folder; it is trained again."
@@ -132,7 +141,7 @@ def _reuse(stage: Stage, address: str, folder: Path) -> StageOutcome:
             f"the weights in {folder} are not those that were trained there",
             "Somebody changed them. Delete the folder; it is trained again.",
         )
-    return StageOutcome(stage.name, address, folder / "weights", costs, reused=True)
+    return StageOutcome(stage.name, address, folder / "weights", costs, reused=paid_by != payer)
 
 
 def attributed(outcomes: Sequence[StageOutcome]) -> list[Costs]:

@@ -110,7 +110,7 @@ class _Run:
         self.source = entry.source
         weights = spec.backbone.folder
         for stage, address in zip(self.method.stages(), spec.stage_addresses, strict=True):
-            outcome = train_stage(
+            train_stage(
                 stage,
                 address,
                 label=spec.label,
@@ -119,9 +119,10 @@ class _Run:
                 engine=spec.engine,
                 seed=spec.seed,
                 stages=spec.output / "stages",
+                payer=spec.run,
+                outcomes=self.stages,
             )
-            self.stages.append(outcome)
-            weights = outcome.weights
+            weights = self.stages[-1].weights
         folder = spec.partial / "encoder"
         folder.mkdir(exist_ok=True)
         trained = bool(self.stages)
@@ -129,14 +130,16 @@ class _Run:
             folder,
             name=spec.method.name,
             method=self.method,
-            method_file=Path(entry.origin).resolve() if Path(entry.origin) in spec.method.method_files else None,
+            method_file=next((file for file in spec.method.method_files if str(file.resolve()) == entry.origin), None),
             weights=f"../../../stages/{self.stages[-1].address}/weights" if trained else str(weights.resolve()),
         )
 
     def _evaluate(self, encoder: TextEncoder) -> None:
         spec = self.spec
         assert spec.benchmark is not None
-        self.address = evaluation_address(encoder.address, spec.benchmark.address, spec.engine.precision)
+        ours = isinstance(encoder, Encoder)
+        precision = spec.engine.precision if ours else "its own"
+        self.address = evaluation_address(encoder.address, spec.benchmark.address, precision)
         stored = TaskResults(spec.partial, self.address)
         self.results = stored.done()
         ledger = Ledger()

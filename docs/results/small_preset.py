@@ -20,7 +20,7 @@ from benchmarks.training_data import load_training_data
 from methods.encoder import make_encoder
 from methods.registry import discover
 from runners.engine import Engine
-from runners.stages import FromFiles, StageData, train_stage
+from runners.stages import FromFiles, StageData, StageOutcome, train_stage
 from runners.worker import silence
 
 GRID = {
@@ -59,7 +59,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 weights, seconds = options.backbone, 0.0
                 for stage in method.stages():
-                    outcome = train_stage(
+                    outcomes: list[StageOutcome] = []
+                    train_stage(
                         stage,
                         stage.name,
                         label=f"{name} {' '.join(values)}",
@@ -68,8 +69,10 @@ def main() -> None:
                         engine=engine,
                         seed=0,
                         stages=Path(folder),
+                        payer="trial",
+                        outcomes=outcomes,
                     )
-                    weights, seconds = outcome.weights, outcome.costs.training_seconds
+                    weights, seconds = outcomes[-1].weights, outcomes[-1].costs.training_seconds
                 encoder = make_encoder(name, method, entry.source, weights)
                 similarity = encoder.encode(queries, "query") @ encoder.encode(documents, "document").T
             own = np.diagonal(similarity)[:, None]

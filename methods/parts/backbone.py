@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -34,10 +35,11 @@ def load_model(
     """
     kind = AutoModelForCausalLM if head else AutoModel
     try:
-        model: PreTrainedModel = kind.from_pretrained(
+        loaded: Any = kind.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation=attention,
+            attn_implementation="sdpa" if attention.startswith("flash") else attention,
+            output_loading_info=True,
             **({} if causal else {"is_causal": False}),
         )
     except (OSError, ValueError, KeyError) as error:
@@ -45,6 +47,18 @@ def load_model(
             f"no model could be loaded from {folder}: {_first_line(error)}",
             "Give a folder with config.json and safetensors weights, or a hub id.",
         ) from error
+    model: PreTrainedModel
+    model, report = loaded
+    # transformers fills what is missing with random numbers.
+    absent = sorted(set(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]})
+    if absent:
+        raise Problem(
+            f"the weights in {folder} lack {len(absent)} tensors of the model, the first is {absent[0]}",
+            "config.json and the weights do not belong together: copy the model again.",
+        )
+    # Not every architecture has a flash path; those that do not keep sdpa.
+    if attention.startswith("flash") and getattr(model, "_supports_flash_attn", False):
+        model.set_attn_implementation(attention)
     # Token by token caches are for generation; here they would only hold memory.
     model.config.use_cache = False
     model.to(device)  # type: ignore[arg-type]  # the stubs of a decorated method lose its self

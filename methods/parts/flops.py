@@ -13,6 +13,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from genembench.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -50,14 +53,15 @@ def _probe(model: nn.Module, training: bool) -> PassCost:
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
-        assert isinstance(module, nn.Linear)
+        weight = module.weight
+        assert isinstance(weight, Tensor)
         products = 1
         if training:
-            products += int(inputs[0].requires_grad) + int(module.weight.requires_grad)
-        rows = inputs[0].numel() // module.in_features
-        total += products * 2.0 * module.in_features * module.out_features * rows / tokens
+            products += int(inputs[0].requires_grad) + int(weight.requires_grad)
+        rows = output.numel() // output.shape[-1]
+        total += products * 2.0 * weight.numel() * rows / tokens
 
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Linear)]
+    hooks = [m.register_forward_hook(count) for m in matrices(model)]
     device = next(model.parameters()).device
     # Dropout in the probe would consume random numbers and a resumed run would see others than an uninterrupted one.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -67,6 +71,28 @@ def _probe(model: nn.Module, training: bool) -> PassCost:
             for hook in hooks:
                 hook.remove()
     return PassCost(total, attention_per_length_squared(model) * (3.0 if training else 1.0))
+
+
+def matrices(model: nn.Module) -> list[nn.Linear | Conv1D]:
+    """Return the modules that multiply by a weight matrix: nn.Linear, and the Conv1D of GPT-2 which is one transposed.
+
+    Raises:
+        Problem: other modules hold matrices too (fused experts, convolutions), so the FLOPs would come out too low.
+    """
+    found = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
+    known = {id(p) for m in [*found, *_embeddings(model)] for p in m.parameters(recurse=False)}
+    unknown = [name for name, p in model.named_parameters() if p.ndim >= 2 and id(p) not in known]
+    if unknown:
+        raise Problem(
+            f"the FLOPs of {type(model).__name__} cannot be counted: {len(unknown)} weights are in no linear layer, "
+            f"the first is {unknown[0]}",
+            "Dense transformers (Llama, Qwen, Mistral, Gemma, GPT-2) can be; methods/parts/flops.py is the place.",
+        )
+    return found
+
+
+def _embeddings(model: nn.Module) -> list[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, nn.Embedding)]
 
 
 def attention_per_length_squared(model: nn.Module) -> float:

@@ -40,17 +40,17 @@ def _train(entry: MethodEntry, backbone: Path, triplets: Path, folder: Path, cou
     outcomes: list[StageOutcome] = []
     for stage in _small(entry).stages():
         start = outcomes[-1].weights if outcomes else backbone
-        outcomes.append(
-            train_stage(
-                stage,
-                f"address-of-{stage.name}",
-                label=entry.name,
-                start=FromFiles(backbone, start, Engine()),
-                data=_data(stage.data, triplets, count),
-                engine=Engine(),
-                seed=0,
-                stages=folder,
-            )
+        train_stage(
+            stage,
+            f"address-of-{stage.name}",
+            label=entry.name,
+            start=FromFiles(backbone, start, Engine()),
+            data=_data(stage.data, triplets, count),
+            engine=Engine(),
+            seed=0,
+            stages=folder,
+            payer="test",
+            outcomes=outcomes,
         )
     return outcomes
 

@@ -82,14 +82,14 @@ def test_a_method_file_adds_a_method(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUG_IN.format(name="mine"))
     entry = discover([file]).get("mine")
-    assert entry.origin == str(file)
+    assert entry.origin == str(file.resolve())
     assert entry.create("default").config()["max_length"] == 512
 
 
 def test_a_taken_name_is_an_error_that_names_both_origins(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUG_IN.format(name="infonce-mean"))
-    with pytest.raises(Problem, match=r"one from infonce\.py, one from .*mine\.py"):
+    with pytest.raises(Problem, match=r"one from methods/infonce\.py, one from .*mine\.py"):
         discover([file])
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from runners import progress
 from runners.progress import Progress
 
 
@@ -10,7 +11,7 @@ def test_a_log_gets_a_plain_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with Progress("a: train", 0, "step") as bar:
         bar.begin(100, done=40)
         for done in range(41, 101):
