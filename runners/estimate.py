@@ -27,9 +27,7 @@ class Estimator:
         config = AutoConfig.from_pretrained(backbone.folder)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
-        linear = sum(
-            2.0 * weight.numel() for m in matrices(model) for weight in [m.weight] if isinstance(weight, Tensor)
-        )
+        linear = sum(2.0 * matrix.weight.numel() for matrix in matrices(model))
         self.cost = PassCost(3.0 * linear, 3.0 * attention_per_length_squared(model))
 
     def of(self, spec: RunSpec, method: Method) -> dict[str, Estimate]:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from genembench.problem import Problem
@@ -35,12 +42,14 @@ def load_model(
     """
     kind = AutoModelForCausalLM if head else AutoModel
     try:
+        config = AutoConfig.from_pretrained(folder)
+        config.is_causal = causal
         loaded: Any = kind.from_pretrained(
             folder,
+            config=config,
             dtype=torch.float32,
             attn_implementation="sdpa" if attention.startswith("flash") else attention,
             output_loading_info=True,
-            **({} if causal else {"is_causal": False}),
         )
     except (OSError, ValueError, KeyError) as error:
         raise Problem(

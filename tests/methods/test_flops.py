@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from genembench.problem import Problem
 from methods.parts.adapt import LoraShape, trainable
 from methods.parts.backbone import load_model, load_tokenizer
 from methods.parts.flops import pass_cost
@@ -67,3 +68,28 @@ def test_the_probe_leaves_the_random_state_alone(tiny_backbone: Path) -> None:
     torch.manual_seed(3)
     pass_cost(body)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_transposed_layers_of_gpt2_are_counted(tiny_backbone: Path) -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    config = GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    model = GPT2Model(config).eval()
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        cost = pass_cost(model)
+        with FlopCounterMode(display=False) as counter:
+            model(input_ids=torch.zeros(1, 10, dtype=torch.long))
+    # Two layers of 32x96, 32x32, 32x128 and 128x32.
+    assert cost.per_token == 2 * 2 * (32 * 96 + 32 * 32 + 2 * 32 * 128)
+    assert cost.of([10]) == pytest.approx(counter.get_total_flops())
+
+
+def test_a_model_whose_matrices_are_not_all_seen_is_refused() -> None:
+    class Experts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fused = torch.nn.Parameter(torch.zeros(4, 8, 8))
+
+    with pytest.raises(Problem, match=r"cannot be counted: 1 weights are in no linear layer, the first is fused"):
+        pass_cost(Experts())

@@ -118,3 +118,57 @@ def test_a_broken_plug_in_is_reported_and_breaks_nothing(monkeypatch: pytest.Mon
     with pytest.raises(Problem, match="a_module_that_does_not_exist"):
         found.get("bad")
     sys.modules.pop("good_plug_in")
+
+
+TWO = """
+from dataclasses import dataclass
+from methods.infonce import InfoNCE
+from methods.registry import register
+
+@register("my-a", readout_kind="mean")
+@dataclass(frozen=True, kw_only=True)
+class A(InfoNCE):
+    pass
+
+@register("my-b", readout_kind="mean")
+@dataclass(frozen=True, kw_only=True)
+class B(InfoNCE):
+    def loss(self, vectors):
+        return super().loss(vectors)
+"""
+
+
+def test_two_classes_of_one_file_are_two_sources(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(TWO)
+    found = discover([file])
+    assert found.get("my-a").source != found.get("my-b").source
+    assert found.get("infonce-mean").source == found.get("infonce-last").source
+
+
+def test_a_copy_of_a_built_in_file_does_not_replace_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = Path("infonce.py")
+    copy.write_text(Path(registry.__file__).with_name("infonce.py").read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(Problem, match="two methods are called"):
+        discover([copy])
+
+
+def test_a_preset_follows_what_is_set(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(TWO)
+    method = discover([file]).get("my-a").create("paper", {"in_batch": "false"})
+    assert isinstance(method, InfoNCE)
+    assert (method.in_batch, method.batch_size) == (False, 32)
+
+
+@pytest.mark.parametrize(("key", "value"), [("epochs", "0"), ("batch_size", "0"), ("learning_rate", "-1")])
+def test_numbers_that_cannot_be_trained_with_are_refused(key: str, value: str) -> None:
+    (stage,) = discover().get("infonce-mean").create("small", {key: value}).stages()
+    with pytest.raises(Problem, match=f"{key}=.* cannot be trained with"):
+        _ = stage.recipe
+
+
+def test_a_loss_that_cannot_be_is_refused() -> None:
+    with pytest.raises(Problem, match="not a loss"):
+        discover().get("infonce-mean").create("small", {"temperature": "0"})
