@@ -13,10 +13,12 @@ from runners.stages import FromFiles, StageData, StageOutcome, train_stage
 from runners.trainer import Diverged, Trainer
 
 
-def _train(backbone: Path, triplets: Path, stages: Path, payer: str) -> list[StageOutcome]:
+def _train(
+    backbone: Path, triplets: Path, stages: Path, payer: str, outcomes: list[StageOutcome] | None = None
+) -> list[StageOutcome]:
     data = load_training_data("triplets", triplets, mapping={}, seed=0, held_out=None).take(32)
     (stage,) = discover().get("infonce-mean").create("small", {"batch_size": "16"}).stages()
-    outcomes: list[StageOutcome] = []
+    outcomes = [] if outcomes is None else outcomes
     train_stage(
         stage,
         "address",
@@ -64,21 +66,8 @@ def test_a_training_that_fails_is_charged_for_what_it_did(
         return steps(self, step)
 
     monkeypatch.setattr(Trainer, "_step", fail)
-    data = load_training_data("triplets", tiny_triplets, mapping={}, seed=0, held_out=None).take(32)
-    (stage,) = discover().get("infonce-mean").create("small", {"batch_size": "16"}).stages()
     with pytest.raises(Diverged):
-        train_stage(
-            stage,
-            "address",
-            label="test",
-            start=FromFiles(tiny_backbone, tiny_backbone, Engine()),
-            data=StageData("triplets", data.ids, data.rows),
-            engine=Engine(),
-            seed=0,
-            stages=tmp_path,
-            payer="run",
-            outcomes=charged,
-        )
+        _train(tiny_backbone, tiny_triplets, tmp_path, "run", charged)
     assert [(o.costs.optimizer_steps, o.costs.examples_seen, o.reused) for o in charged] == [
         (1, {"triplets": 16}, False)
     ]
