@@ -129,9 +129,13 @@ def _score(value: float) -> str:
 
 
 def best(column: Column, rows: Iterable[Row]) -> set[int]:
-    """Return which rows are best in a column: all that print the same two decimals as the highest one."""
+    """Return which rows are best in a column: all that print the same two decimals as the highest one.
+
+    Finished models take no part: they were trained on other data.
+    """
     if column.rank is None:
         return set()
-    scores = {at: score for at, row in enumerate(rows) if (score := column.rank(row)) is not None}
+    made_here = {at: row for at, row in enumerate(rows) if not row.first.finished_model}
+    scores = {at: score for at, row in made_here.items() if (score := column.rank(row)) is not None}
     top = {_score(max(scores.values()))} if scores else set()
     return {at for at, score in scores.items() if _score(score) in top}

@@ -58,7 +58,7 @@ def _scores(rows: Sequence[Row]) -> list[str]:
         cells = zip(_cells(columns, row), winners, strict=True)
         lines.append([f"**{cell}**" if at in winner and len(rows) > 1 else cell for cell, winner in cells])
     captions = [". ".join(map(_escape, conditions(rows))) + ".", uncertainty(rows)]
-    notes = [VOLUME, "Bold is the best of a column.", _escape(averages_text(rows))]
+    notes = [VOLUME, "Bold is the best of a column, finished models aside.", _escape(averages_text(rows))]
     notes += [OUTSIDE] if any(row.first.finished_model for row in rows) else []
     # Two trailing blanks would be trimmed by editors; each caption is its own paragraph.
     return [*captions, _lines(columns, lines), *(note for note in notes if note)]

@@ -205,13 +205,16 @@ def _line_in(error: BaseException, path: Path) -> str:
     return line
 
 
-def parse_overrides(settings: Iterable[str], methods: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Parse ``method.key=value`` settings into ``{method: {key: value}}``; ``*.key=value`` is for every method.
+def parse_overrides(settings: Iterable[str], entries: Iterable[MethodEntry]) -> dict[str, dict[str, str]]:
+    """Parse ``method.key=value`` settings into ``{method: {key: value}}``.
+
+    ``*.key=value`` is for every method that has the hyper-parameter and whose name does not fix it.
 
     Raises:
-        Problem: not of that form, or for a method that does not take part.
+        Problem: not of that form, for a method that does not take part, or ``*`` for what no method has.
     """
-    chosen = list(methods)
+    free = {e.name: {f.name for f in dataclasses.fields(e.cls)} - set(e.fixed) for e in entries}
+    chosen = list(free)
     parsed: dict[str, dict[str, str]] = {name: {} for name in chosen}
     for setting in settings:
         target, equals, value = setting.partition("=")
@@ -219,8 +222,11 @@ def parse_overrides(settings: Iterable[str], methods: Iterable[str]) -> dict[str
         if not (equals and dot and method and key):
             raise Problem(f"--set {setting}: not of the form method.key=value", "Example: --set infonce-mean.epochs=2")
         if method == "*":
-            for values in parsed.values():
-                values[key] = value
+            having = [name for name in chosen if key in free[name]]
+            if not having:
+                raise unknown(f"hyper-parameter in --set {setting}:", key, set().union(*free.values()))
+            for name in having:
+                parsed[name][key] = value
         elif method in parsed:
             parsed[method][key] = value
         else:

@@ -53,10 +53,11 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
     registry = discover(files)
     for origin, reason in registry.broken:
         say(f"warning: a plug-in could not be loaded: {origin} ({reason})")
-    overrides = parse_overrides(options.set, names)
+    entries = [registry.get(name) for name in dict.fromkeys(names)]
+    overrides = parse_overrides(options.set, entries)
     chosen = []
-    for name in dict.fromkeys(names):
-        entry = registry.get(name)
+    for entry in entries:
+        name = entry.name
         method = entry.create(options.preset, overrides[name])
         for stage in method.stages():
             _ = stage.recipe  # refuses numbers that cannot be trained with

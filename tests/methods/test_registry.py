@@ -70,12 +70,21 @@ def test_overrides_are_read_as_their_types() -> None:
 
 
 def test_settings_name_a_method_that_takes_part() -> None:
-    assert parse_overrides(["a.x=1", "*.y=2=3"], ["a", "b"]) == {"a": {"x": "1", "y": "2=3"}, "b": {"y": "2=3"}}
+    own, untrained = discover().get("infonce-mean"), discover().get("untrained-mean")
+    settings = ["infonce-mean.epochs=1", "*.prompt=a=b", "*.batch_size=8"]
+    assert parse_overrides(settings, [own, untrained]) == {
+        "infonce-mean": {"epochs": "1", "prompt": "a=b", "batch_size": "8"},
+        "untrained-mean": {"prompt": "a=b"},
+    }
     with pytest.raises(Problem, match="takes no part"):
-        parse_overrides(["c.x=1"], ["a"])
+        parse_overrides(["infonce-last.epochs=1"], [own])
+    # What no method has, and what every name fixes, is nobody's.
+    for nobodys in ("*.epoch=1", "*.readout_kind=last"):
+        with pytest.raises(Problem, match="unknown hyper-parameter"):
+            parse_overrides([nobodys], [own, untrained])
     for bad in ("x=1", "a.x", "=1", "a.=1"):
         with pytest.raises(Problem, match=r"method\.key=value"):
-            parse_overrides([bad], ["a"])
+            parse_overrides([bad], [own])
 
 
 def test_a_method_file_adds_a_method(tmp_path: Path) -> None:
