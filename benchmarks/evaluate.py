@@ -193,6 +193,8 @@ def _pair_id(row: int, pair: StsPair) -> str:
 def _examples(task: AbsTask) -> int:
     data: Any = task.dataset
     try:
-        return sum(len(data.get(subset, data)[split]) for subset in task.hf_subsets for split in task.eval_splits)
+        parts = [data.get(subset, data)[split] for subset in task.hf_subsets for split in task.eval_splits]
+        # A retrieval split is a dictionary of corpus, queries and judgements; its examples are the queries.
+        return sum(len(part["queries"]) if isinstance(part, dict) else len(part) for part in parts)
     except (AttributeError, KeyError, TypeError):
         return 0

@@ -164,3 +164,43 @@ def test_minilm_gets_its_published_scores() -> None:
     scores = evaluate(encoder, Benchmark("sts", tuple(MINILM), SHARED), on_task=lambda score, predictions: None)
     assert {score.task: score.score for score in scores} == pytest.approx(MINILM, abs=0.02)
     assert [score.pairs for score in scores] == [100, 1186, 250]
+
+
+class ByWords:
+    """Counts a few words; remembers under which role each text came."""
+
+    name, address = "by-words", "1"
+    words = ("cat", "dog", "fish", "bird")
+
+    def __init__(self) -> None:
+        self.roles: dict[str, str] = {}
+
+    def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        self.roles |= dict.fromkeys(texts, role)
+        return np.array([[0.01 + text.split().count(word) for word in self.words] for text in texts], dtype=np.float32)
+
+
+def test_a_retrieval_task_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mteb
+    from datasets import Dataset
+
+    task = mteb.get_task("SciFact")
+    corpus = {"id": ["d1", "d2", "d3"], "title": ["", "", ""], "text": ["cat cat", "dog", "fish bird"]}
+    queries = {"id": ["q1", "q2", "q3"], "text": ["cat", "dog", "bird"]}
+    split = {
+        "corpus": Dataset.from_dict(corpus),
+        "queries": Dataset.from_dict(queries),
+        # The third query's judged document is the one that a count of words ranks last.
+        "relevant_docs": {"q1": {"d1": 1}, "q2": {"d2": 1}, "q3": {"d1": 1}},
+        "top_ranked": None,
+    }
+    task.dataset = {"default": {"test": split}}  # type: ignore[dict-item]
+    task.data_loaded = True
+    monkeypatch.setattr(Benchmark, "load_task", lambda self, name: task)
+    encoder = ByWords()
+    score, predictions = evaluate_task(encoder, Benchmark("mteb:SciFact", ("SciFact",)), "SciFact")
+    assert (score.task, score.metric, score.pairs, predictions) == ("SciFact", "ndcg_at_10", 3, [])
+    # Ranks 1, 1 and 3: to "bird" the cosine of d3 is 0.7, of d2 0.020 and of d1 0.015. The gain at rank 3 is 1 / log2(4).
+    assert score.score == pytest.approx(100 * (1 + 1 + 0.5) / 3, abs=0.01)
+    assert encoder.roles["cat"] == "query"
+    assert encoder.roles["fish bird"] == "document"
