@@ -111,7 +111,7 @@ class Contrast(Stage):
 
 
 _PAPER = {
-    "max_length": Hyper(512, "paper, section 4.1"),
+    "max_length": Hyper(512, "authors' code"),
     "prompt": Hyper(ONE_WORD, "authors' code"),
     "learning_rate": Hyper(1e-4, "paper: best of 1e-5, 5e-5, 1e-4, 2e-4"),
     "epochs": Hyper(1, "our choice: unstated in paper and code"),
@@ -148,7 +148,7 @@ class InfoNCE(OneWordPrompt):
         summary="InfoNCE on triplets, cosine over temperature",
         deviations=(
             "The text is truncated, never the prompt; the authors' code cuts the prompt off long texts.",
-            "Exact gradients through every document of the global batch, on any number of processes.",
+            "In-batch gradients run through every document of the global batch; one process so far.",
         ),
     )
     presets = {

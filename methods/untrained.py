@@ -29,7 +29,7 @@ class OneWordPrompt(Method):
 
 
 _AS_PUBLISHED = {
-    "max_length": Hyper(512, "paper, section 4.1"),
+    "max_length": Hyper(512, "authors' code"),
     "prompt": Hyper(ONE_WORD, "authors' code"),
 }
 
