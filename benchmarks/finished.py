@@ -22,6 +22,10 @@ _MARK = "modules.json"
 _HINT = f"Give a folder that sentence-transformers saved (it holds {_MARK}) or a hub id such as organisation/model."
 
 
+PRECISION = "its own"
+"""A finished model computes in whatever its files hold, not in what a comparison asks of its own encoders."""
+
+
 class SentenceTransformerEncoder:
     """A sentence-transformers model as a `TextEncoder`; the role is not used.
 
@@ -41,6 +45,8 @@ class SentenceTransformerEncoder:
     Raises:
         Problem: There is no such folder, it holds no such model, or the hub cannot be reached.
     """
+
+    precision = PRECISION
 
     def __init__(self, path_or_id: str | Path, device: str | None = None, *, batch_size: int = 64) -> None:
         self._source, self._commit = _find(path_or_id)

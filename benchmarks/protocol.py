@@ -18,6 +18,7 @@ class TextEncoder(Protocol):
     Attributes:
         name: How tables call it; need not be unique.
         address: Content hash of weights and template; two encoders with different vectors have different addresses.
+        precision: What it computes in.
     """
 
     @property
@@ -27,6 +28,10 @@ class TextEncoder(Protocol):
     @property
     def address(self) -> str:
         """Content hash of weights and template."""
+
+    @property
+    def precision(self) -> str:
+        """What it computes in; part of the evaluation address."""
 
     def encode(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Turn N texts into vectors ``[N, D]``, in the order given.

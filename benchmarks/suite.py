@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.averages import STS_TASKS
 from benchmarks.hub import hub_out_of_reach, load_from_hub
 from benchmarks.sts_files import fill_task, find_pairs, read_pairs
-from genembench.problem import Problem, near_misses, unknown
+from genembench.problem import Problem, did_you_mean, unknown
 
 if TYPE_CHECKING:
     from mteb import AbsTask
@@ -137,8 +137,7 @@ def resolve_benchmark(
     elif spec == "sts":
         known = STS_TASKS
     else:
-        close = near_misses(spec, ["sts", *(f"mteb:{task}" for task in STS_TASKS)])
-        meant = f"Did you mean {' or '.join(close)}? " if close else ""
+        meant = did_you_mean(spec, ["sts", *(f"mteb:{task}" for task in STS_TASKS)])
         raise Problem(f"unknown benchmark '{spec}'", f"{meant}{_SPECS}.")
     for name in (*(tasks or ()), *skip_tasks):
         if name not in known:
@@ -173,9 +172,8 @@ def _open_task(name: str) -> AbsTask:
             task = mteb.get_task(name)
         except KeyError as error:
             known = [task.metadata.name for task in mteb.get_tasks(exclude_superseded=False)]
-            close = near_misses(name, known)
-            hint = f"Did you mean {' or '.join(close)}? " if close else ""
-            raise Problem(f"mteb has no task '{name}'", f"{hint}It has {len(known)}: see mteb.get_tasks().") from error
+            hint = f"{did_you_mean(name, known)}It has {len(known)}: see mteb.get_tasks()."
+            raise Problem(f"mteb has no task '{name}'", hint) from error
         if task.metadata.type == "STS":
             with contextlib.suppress(ValueError):  # No English subset: another language was asked for by name.
                 task = task.filter_languages(["eng"], exclusive_language_filter=True)

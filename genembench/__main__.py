@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from genembench.problem import Problem, near_misses
+from genembench.problem import Problem, did_you_mean
 
 COMMANDS = {
     "compare": ("runners.compare", "train methods on equal data from one backbone, score them and rank them"),
@@ -38,9 +38,8 @@ def main() -> int:
         return 0
     name = arguments[0]
     if name not in COMMANDS:
-        close = near_misses(name, COMMANDS)
-        meant = f" Did you mean {' or '.join(close)}?" if close else ""
-        print(f"genembench: unknown command '{name}'.{meant}\n{usage()}", file=sys.stderr)
+        meant = did_you_mean(name, COMMANDS)
+        print(f"genembench: unknown command '{name}'. {meant}".rstrip() + f"\n{usage()}", file=sys.stderr)
         return 2
     return run_command(import_module(COMMANDS[name][0]).main, arguments[1:])
 

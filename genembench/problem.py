@@ -39,9 +39,13 @@ def near_misses(word: str, allowed: Iterable[str], limit: int = 3) -> list[str]:
     return [by_folded[folded] for folded in [*close, *contained][:limit]]
 
 
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return the beginning of a hint, ``"Did you mean a or b? "``, or nothing where no allowed word is near."""
+    close = near_misses(word, allowed)
+    return f"Did you mean {' or '.join(close)}? " if close else ""
+
+
 def unknown(kind: str, word: str, allowed: Iterable[str]) -> Problem:
     """Build the problem "no such ``kind``", naming near misses first and then everything that is allowed."""
     names = sorted(allowed)
-    close = near_misses(word, names)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    return Problem(f"unknown {kind} '{word}'", f"{meant}Known: {', '.join(names) or 'none'}.")
+    return Problem(f"unknown {kind} '{word}'", f"{did_you_mean(word, names)}Known: {', '.join(names) or 'none'}.")

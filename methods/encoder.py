@@ -134,13 +134,23 @@ def load_encoder(
 
 
 def make_encoder(
-    name: str, method: Method, source: str, weights: Path, *, device: str = "cpu", precision: str = "float32"
+    name: str,
+    method: Method,
+    source: str,
+    weights: Path,
+    *,
+    content: str | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
 ) -> Encoder:
-    """Make the encoder of ``method`` from plain weights (a finished stage's, or the backbone's own)."""
+    """Make the encoder of ``method`` from plain weights (a finished stage's, or the backbone's own).
+
+    ``content`` is their `files_hash`, for who has it already: hashing a large model takes as long as loading it.
+    """
     where = torch.device(device)
     return Encoder(
         name,
-        encoder_address(files_hash(weights), method, source),
+        encoder_address(content or files_hash(weights), method, source),
         method,
         load_model(weights, device=where, causal=method.causal, attention=attention_kernel(where.type, precision)),
         load_tokenizer(weights),

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from genembench.problem import Problem, near_misses, unknown
+from genembench.problem import Problem, did_you_mean, unknown
 from methods.contract import Method, Stage
 
 ENTRY_POINT_GROUP = "genembench.methods"
@@ -230,10 +230,9 @@ def parse_overrides(settings: Iterable[str], entries: Iterable[MethodEntry]) -> 
         elif method in parsed:
             parsed[method][key] = value
         else:
-            close = near_misses(method, chosen)
-            meant = f"Did you mean {' or '.join(close)}? " if close else ""
             raise Problem(
-                f"--set {setting}: method '{method}' takes no part", f"{meant}Taking part: {', '.join(chosen)}."
+                f"--set {setting}: method '{method}' takes no part",
+                f"{did_you_mean(method, chosen)}Taking part: {', '.join(chosen)}.",
             )
     return parsed
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 SUMMARY = "train methods on equal data from one backbone, score them and rank them"
 
 
-def parser(prog: str = "genembench compare") -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     from runners.options import add_benchmark_options, add_engine_options, add_run_options, seed_list, words
 
-    result = argparse.ArgumentParser(prog=prog, description=SUMMARY, allow_abbrev=False)
+    result = argparse.ArgumentParser(prog="genembench compare", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
         "--methods", type=words, metavar="NAME,...", help="methods, or sentence-transformers:PATH for a finished model"
     )
@@ -40,7 +40,7 @@ def parser(prog: str = "genembench compare") -> argparse.ArgumentParser:
     return result
 
 
-def main(arguments: Sequence[str], prog: str = "genembench compare") -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code: 0 all runs done, 1 some run failed, 130 interrupted.
 
     Raises:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], prog: str = "genembench compare") -> int:
     """
     from runners.options import parse
 
-    options = parse(parser(prog), arguments)
+    options = parse(parser(), arguments)
     if not options.methods:
         raise Problem("no --methods were given", "List them with `genembench methods`.")
     if options.output is None and not options.dry_run:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 SUMMARY = "score one encoder on the STS tasks, or on any MTEB tasks"
 
 
-def parser(prog: str = "genembench evaluate") -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     from runners.options import add_benchmark_options, add_engine_options
 
-    result = argparse.ArgumentParser(prog=prog, description=SUMMARY, allow_abbrev=False)
+    result = argparse.ArgumentParser(prog="genembench evaluate", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
         "--encoder", metavar="DIR|sentence-transformers:PATH", help="a run's folder or its encoder, or a finished model"
     )
@@ -40,7 +40,7 @@ def parser(prog: str = "genembench evaluate") -> argparse.ArgumentParser:
     return result
 
 
-def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code.
 
     Raises:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
     """
     from runners.options import parse
 
-    options = parse(parser(prog), arguments)
+    options = parse(parser(), arguments)
     if not options.encoder:
         raise Problem("no --encoder was given", "Give a run's folder, or sentence-transformers:PATH.")
     if options.output is None:
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
     silence()
     encoder = _load(options.encoder, engine.device, engine.precision)
     with output.claim():
-        address = evaluation_address(encoder.address, benchmark.address, engine.precision)
+        address = evaluation_address(encoder.address, benchmark.address, encoder.precision)
         stored = TaskResults(output.folder, address)
 
         def keep(score: TaskScore, predictions: list[Prediction]) -> None:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str], prog: str = "genembench evaluate") -> int:
         scores = {task: score for task, (score, _) in stored.done().items() if task in benchmark.tasks}
         _write(output.folder / "scores.csv", benchmark.tasks, scores)
         facts = {"encoder": options.encoder, "evaluation_address": address, "benchmark": benchmark.address}
-        write_json(output.folder / "evaluation.json", facts | {"precision": engine.precision, "finished": now()})
+        write_json(output.folder / "evaluation.json", facts | {"precision": encoder.precision, "finished": now()})
     _show(scores, output.folder)
     return 0
 

@@ -10,13 +10,13 @@ from pathlib import Path
 SUMMARY = "list the methods, or one method's hyper-parameters and presets"
 
 
-def main(arguments: Sequence[str], prog: str = "genembench methods") -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Raises:
         Problem: no such method.
     """
-    parser = argparse.ArgumentParser(prog=prog, description=SUMMARY, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="genembench methods", description=SUMMARY, allow_abbrev=False)
     parser.add_argument("name", nargs="?", metavar="NAME", help="one method, with everything that can be set")
     parser.add_argument("--method-file", action="append", default=[], metavar="FILE.py", help="load this file too")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The output folder: ours or empty, one writer at a time, and where things stand in it."""
+"""The output folder: ours or empty, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from genembench.problem import Problem
+from leaderboard.files import write_atomically
 
 MARKER = "genembench.json"
 LOCK = ".lock"
@@ -19,20 +20,10 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Output:
-    """Paths inside an output folder; nothing is created until `claim`."""
+    """An output folder and the command it belongs to; nothing is created until `claim`."""
 
     folder: Path
     kind: str
-
-    @property
-    def runs(self) -> Path:
-        """One folder a run."""
-        return self.folder / "runs"
-
-    @property
-    def stages(self) -> Path:
-        """One folder a trained stage, named by its training address."""
-        return self.folder / "stages"
 
     def check(self) -> None:
         """Refuse a folder that holds somebody else's files.
@@ -90,13 +81,7 @@ def write_json(path: Path, value: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        writing.write_text(text, encoding="utf-8", newline="\n")
-        writing.replace(path)
-    finally:
-        writing.unlink(missing_ok=True)
+    write_atomically(path, text.encode("utf-8"))
 
 
 def _kind(marker: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.finished import finished_address
+from benchmarks.finished import PRECISION, finished_address
 from benchmarks.suite import Benchmark
 from benchmarks.training_data import TrainingData, with_seed
 from genembench.problem import Problem
@@ -64,7 +64,7 @@ class Planner:
 
     def _finished(self, path: str) -> RunSpec:
         name = _finished_name(path)
-        where = evaluation_address(finished_address(path), self._benchmark_address, "its own")
+        where = evaluation_address(finished_address(path), self._benchmark_address, PRECISION)
         return self._spec(f"{name.replace('/', '--')}-{where[:10]}", name, finished=path)
 
     def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.budget import parse_budgets
@@ -32,15 +33,9 @@ def make_engine(options: argparse.Namespace) -> Engine:
         Problem: a GPU was asked for and there is none.
     """
     device = choose_device(options.device)
-    return Engine(
-        device=device,
-        precision=choose_precision(options.precision, device),
-        micro_batch=getattr(options, "micro_batch", None),
-        gradient_checkpointing=getattr(options, "gradient_checkpointing", False),
-        gradient_cache=getattr(options, "gradient_cache", False),
-        checkpoint_seconds=getattr(options, "checkpoint_seconds", 300.0),
-        tensorboard=getattr(options, "tensorboard", False),
-    )
+    # Options are called as the engine's fields; `evaluate` has only some of them.
+    given = {field.name: getattr(options, field.name) for field in fields(Engine) if hasattr(options, field.name)}
+    return Engine(**given | {"device": device, "precision": choose_precision(options.precision, device)})
 
 
 def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Chosen]:

@@ -35,11 +35,12 @@ class StageData:
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """A trained stage: its weights, what it cost, and whether this run paid for it."""
+    """A trained stage: its weights and their `files_hash`, what it cost, and whether another run paid for it."""
 
     name: str
     address: str
     weights: Path
+    content: str
     costs: Costs
     reused: bool
 
@@ -113,19 +114,20 @@ def train_stage(
         try:
             costs = trainer.train()
         except Exception:
-            outcomes.append(StageOutcome(stage.name, address, partial, trainer.costs, reused=False))
+            outcomes.append(StageOutcome(stage.name, address, partial, "", trainer.costs, reused=False))
             raise
     weights = partial / "weights"
     shutil.rmtree(weights, ignore_errors=True)
     stage.finish(trained, weights)
-    record = {"stage": stage.name, "address": address, "weights": files_hash(weights), "payer": payer}
+    content = files_hash(weights)
+    record = {"stage": stage.name, "address": address, "weights": content, "payer": payer}
     write_json(partial / "stage.json", record | {"costs": costs.to_json()})
     # Checkpoints, and what a killed process was writing.
     for pattern in ("checkpoint-*", ".writing-*"):
         for checkpoint in partial.glob(pattern):
             shutil.rmtree(checkpoint)
     partial.replace(final)
-    outcomes.append(StageOutcome(stage.name, address, final / "weights", costs, reused=False))
+    outcomes.append(StageOutcome(stage.name, address, final / "weights", content, costs, reused=False))
 
 
 def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome:
@@ -141,7 +143,7 @@ def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome
             f"the weights in {folder} are not those that were trained there",
             "Somebody changed them. Delete the folder; it is trained again.",
         )
-    return StageOutcome(stage.name, address, folder / "weights", costs, reused=paid_by != payer)
+    return StageOutcome(stage.name, address, folder / "weights", expected, costs, reused=paid_by != payer)
 
 
 def attributed(outcomes: Sequence[StageOutcome]) -> list[Costs]:

@@ -18,11 +18,11 @@ from genembench.problem import Problem
 SUMMARY = "train one method and leave its encoder"
 
 
-def parser(prog: str = "genembench train") -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     from runners.options import add_benchmark_options, add_engine_options, add_run_options
 
-    result = argparse.ArgumentParser(prog=prog, description=SUMMARY, allow_abbrev=False)
+    result = argparse.ArgumentParser(prog="genembench train", description=SUMMARY, allow_abbrev=False)
     result.add_argument("--method", metavar="NAME", help="the method to train")
     add_run_options(result)
     result.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
@@ -35,7 +35,7 @@ def parser(prog: str = "genembench train") -> argparse.ArgumentParser:
     return result
 
 
-def main(arguments: Sequence[str], prog: str = "genembench train") -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code: 0 trained, 1 failed, 130 interrupted.
 
     Raises:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str], prog: str = "genembench train") -> int:
     """
     from runners.options import parse
 
-    options = parse(parser(prog), arguments)
+    options = parse(parser(), arguments)
     if not options.method:
         raise Problem("no --method was given", "List them with `genembench methods`.")
     if options.output is None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from benchmarks.evaluate import Prediction, TaskScore, evaluate
 from benchmarks.protocol import TextEncoder, UnusableVectorsError
 from genembench.problem import Problem
 from methods.contract import Method
-from methods.encoder import Encoder, load_encoder, write_manifest
+from methods.encoder import Encoder, make_encoder, write_manifest
 from methods.parts.backbone import attention_kernel
 from methods.parts.ledger import Ledger, charging
 from runners import interrupt
@@ -97,18 +98,18 @@ class _Run:
 
             self._evaluate(SentenceTransformerEncoder(spec.finished, spec.engine.device))
             return
-        self._train()
+        make = self._train()
         if spec.benchmark is not None:
-            encoder = load_encoder(spec.partial / "encoder", device=spec.engine.device, precision=spec.engine.precision)
-            self._evaluate(encoder)
+            self._evaluate(make())
 
-    def _train(self) -> None:
+    def _train(self) -> Callable[[], Encoder]:
+        """Train the stages and leave the encoder's manifest; return what loads the encoder."""
         spec = self.spec
         assert spec.method is not None
         assert spec.backbone is not None
         entry, self.method = spec.method.resolve()
         self.source = entry.source
-        weights = spec.backbone.folder
+        weights, content = spec.backbone.folder, spec.backbone.address
         for stage, address in zip(self.method.stages(), spec.stage_addresses, strict=True):
             train_stage(
                 stage,
@@ -122,7 +123,7 @@ class _Run:
                 payer=spec.run,
                 outcomes=self.stages,
             )
-            weights = self.stages[-1].weights
+            weights, content = self.stages[-1].weights, self.stages[-1].content
         folder = spec.partial / "encoder"
         folder.mkdir(exist_ok=True)
         trained = bool(self.stages)
@@ -133,13 +134,21 @@ class _Run:
             method_file=next((file for file in spec.method.method_files if str(file.resolve()) == entry.origin), None),
             weights=f"../../../stages/{self.stages[-1].address}/weights" if trained else str(weights.resolve()),
         )
+        return partial(
+            make_encoder,
+            spec.method.name,
+            self.method,
+            self.source,
+            weights,
+            content=content,
+            device=spec.engine.device,
+            precision=spec.engine.precision,
+        )
 
     def _evaluate(self, encoder: TextEncoder) -> None:
         spec = self.spec
         assert spec.benchmark is not None
-        ours = isinstance(encoder, Encoder)
-        precision = spec.engine.precision if ours else "its own"
-        self.address = evaluation_address(encoder.address, spec.benchmark.address, precision)
+        self.address = evaluation_address(encoder.address, spec.benchmark.address, encoder.precision)
         stored = TaskResults(spec.partial, self.address)
         self.results = stored.done()
         ledger = Ledger()

@@ -26,6 +26,7 @@ class Table:
     """Looks vectors up; remembers how often each text was asked for."""
 
     address = "0"
+    precision = "float32"
 
     def __init__(self, vectors: dict[str, list[float]], name: str = "table") -> None:
         self.name = name
@@ -169,7 +170,7 @@ def test_minilm_gets_its_published_scores() -> None:
 class ByWords:
     """Counts a few words; remembers under which role each text came."""
 
-    name, address = "by-words", "1"
+    name, address, precision = "by-words", "1", "float32"
     words = ("cat", "dog", "fish", "bird")
 
     def __init__(self) -> None:

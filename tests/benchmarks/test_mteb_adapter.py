@@ -19,6 +19,7 @@ class Recorder:
 
     name = "a method / 7B (seed 1)"
     address = "abc123"
+    precision = "float32"
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], str]] = []
