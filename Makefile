@@ -1,17 +1,26 @@
-# `make test` on a fresh machine needs Python 3.11 or newer and a package index; nothing else.
+# `make demo` and `make test` on a fresh machine need Python 3.11 or newer and a package index; nothing else.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-
-.PHONY: install test lint types unit clean
-
-install: $(VENV)/.installed
-
 # constraints.txt pins every package; without it pip may pick another torch and its CUDA packages.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo install test lint types unit clean
+
+demo: $(VENV)/.installed
+	$(BIN)/genembench compare
+
+install: $(VENV)/.installed-dev
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	@echo "Installing into $(VENV): PyTorch and what stands on it, a few minutes the first time."
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
 
 test: lint types unit
 

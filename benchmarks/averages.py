@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -40,11 +40,12 @@ class Average:
     score: float
 
 
-def averages(scores: Mapping[str, float]) -> list[Average]:
+def averages(scores: Mapping[str, float], named: Mapping[str, Sequence[str]] = NAMED_AVERAGES) -> list[Average]:
     """Average task scores under the only names they deserve.
 
     Args:
         scores: Main score by task name; a task without a score is left out.
+        named: The benchmark's averages: name to tasks.
 
     Returns:
         Every named average all of whose tasks are there. If there is none, one mean over what is there, named
@@ -57,8 +58,8 @@ def averages(scores: Mapping[str, float]) -> list[Average]:
     if bad:
         raise ValueError(f"not a score: {', '.join(f'{task} {scores[task]}' for task in bad)}")
     full = [
-        Average(name, tasks, fmean(scores[task] for task in tasks))
-        for name, tasks in NAMED_AVERAGES.items()
+        Average(name, tuple(tasks), fmean(scores[task] for task in tasks))
+        for name, tasks in named.items()
         if all(task in scores for task in tasks)
     ]
     if full or len(scores) < 2:

@@ -1,4 +1,6 @@
-"""Training data from files: JSON lines, plain or gzip-compressed, with foreign field names renamed on the way in.
+"""Training data from JSON lines, plain or gzip-compressed, with foreign field names renamed on the way in.
+
+What is no JSON-lines file is read elsewhere: :mod:`benchmarks.sources` decides.
 
 Every complaint names the file and the line, because the file is usually somebody else's and large.
 """
@@ -27,6 +29,7 @@ _FOREIGN = {
 }
 _BOM = b"\xef\xbb\xbf"
 _FORMAT = "Give JSON lines (one object per line, UTF-8), plain or compressed with gzip."
+_OTHERS = "Give JSON lines or Parquet, a folder of either, or a dataset of the hub as hf:OWNER/NAME."
 
 
 def read_records(path: str | PathLike[str], kind: str, mapping: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -130,22 +133,13 @@ def parse_mapping(values: Sequence[str], kind: str) -> dict[str, str]:
 
 def _open(path: Path) -> BinaryIO:
     """Open for reading bytes; raises a ``Problem`` for what cannot be opened."""
-    if path.is_dir():
-        inside = sorted(child.name for child in path.iterdir() if child.suffix in {".jsonl", ".gz", ".json"})
-        raise Problem(
-            f"{path}: is a folder, one file is expected", f"In it: {fields_listed(inside)}." if inside else _FORMAT
-        )
     try:
-        stream = path.open("rb")
+        return path.open("rb")
     except FileNotFoundError as error:
         beside = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         close = near_misses(path.name, beside)
         meant = f"Did you mean {' or '.join(str(path.parent / name) for name in close)}? " if close else ""
-        raise Problem(f"{path}: no such file", f"{meant}{_FORMAT}") from error
-    if path.suffix.lower() == ".parquet":
-        stream.close()
-        raise _not_read(path, "a Parquet file")
-    return cast("BinaryIO", stream)
+        raise Problem(f"{path}: no such file", f"{meant}{_OTHERS}") from error
 
 
 def _unpacked(raw: BinaryIO, path: Path) -> BinaryIO:
@@ -159,10 +153,9 @@ def _unpacked(raw: BinaryIO, path: Path) -> BinaryIO:
 
 
 def _not_read(path: Path, what: str) -> Problem:
-    later = "Parquet comes later; until then write it out with pandas' to_json(..., orient='records', lines=True)."
-    return Problem(
-        f"{path}: is {what}; JSON lines is what is read", f"{_FORMAT} {later if 'Parquet' in what else 'Unpack it.'}"
-    )
+    # A Parquet file gets here through a pipe only: it is read from its end.
+    remedy = "Save it to a file and give that." if "Parquet" in what else f"{_FORMAT} Unpack it."
+    return Problem(f"{path}: is {what}; JSON lines is what is read here", remedy)
 
 
 def _parsed(line: bytes, where: str) -> object:

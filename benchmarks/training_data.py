@@ -14,10 +14,10 @@ from os import PathLike
 from typing import Any
 
 from benchmarks.budget import largest_short_form
-from benchmarks.files import read_records
 from benchmarks.kinds import kind_of, texts_of
 from benchmarks.order import digest, example_id, ordered, rank
 from benchmarks.overlap import HeldOutSentences, Overlap
+from benchmarks.sources import read_rows
 from genembench.problem import Problem
 
 Row = dict[str, Any]
@@ -37,12 +37,12 @@ class TrainingData:
 
     Args:
         kind: One of ``benchmarks.kinds.KINDS``.
-        path: Where they were read, for messages and records.
+        path: Where they were read, for messages and records; a dataset of the hub with its commit.
         ids: The name of each row (see :func:`benchmarks.order.example_id`), in order.
         rows: The rows, in the same order.
         dropped: Rows left out, by reason; always the keys ``duplicate``, ``same_context``, ``overlap_exact`` and
             ``overlap_normalised``.
-        read: Rows in the file.
+        read: Rows in the source.
         seed: The seed of the order.
     """
 
@@ -94,30 +94,32 @@ class TrainingData:
 
 def load_training_data(
     kind: str,
-    path: str | PathLike[str],
+    source: str | PathLike[str],
     *,
     mapping: Mapping[str, str],
     seed: int,
     held_out: HeldOutSentences | None,
     one_per_context: bool = True,
 ) -> TrainingData:
-    """Read a file, drop what must not be trained on, and put the rest in the order of ``seed``.
+    """Read a source, drop what must not be trained on, and put the rest in the order of ``seed``.
 
     Args:
         kind: One of ``benchmarks.kinds.KINDS``.
-        path: A JSON-lines file, plain or gzip-compressed.
-        mapping: Our field to the file's field; empty if they are the same.
+        source: What :func:`benchmarks.sources.read_rows` reads: JSON lines, Parquet, a folder of either, or
+            ``hf:OWNER/NAME``. Only the rows count: the same ones in another format give the same ``address``.
+        mapping: Our field to the source's field; empty if they are the same.
         seed: Decides the order, not the rows.
         held_out: Sentences of test sets; None keeps rows that share a sentence with them.
         one_per_context: For instruct data, keep one row of each different context.
 
     Raises:
-        Problem: The file cannot be used (see :func:`benchmarks.files.read_records`) or every row was dropped.
+        Problem: The source cannot be used or every row was dropped.
     """
     dropped = dict.fromkeys(_REASONS, 0)
     read = 0
     kept: dict[str, Row] = {}
-    for row in read_records(path, kind, mapping):
+    given = read_rows(source, kind, mapping)
+    for row in given.rows:
         read += 1
         name = example_id(kind, row)
         if name in kept:
@@ -139,11 +141,11 @@ def load_training_data(
         dropped["same_context"] = before - len(kept)
     if not kept:
         raise Problem(
-            f"{path}: none of the {read:,} {kind_of(kind).noun} is left ({_dropped_in_words(dropped)})",
+            f"{given.path}: none of the {read:,} {kind_of(kind).noun} is left ({_dropped_in_words(dropped)})",
             "Give other data: rows with a sentence of the benchmark would make its scores worthless.",
         )
     names = tuple(kept)
-    whole = TrainingData(kind, str(path), names, tuple(kept.values()), dropped, read, seed)
+    whole = TrainingData(kind, given.path, names, tuple(kept.values()), dropped, read, seed)
     return with_seed(whole, seed)
 
 
@@ -182,7 +184,8 @@ def _one_per_context(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def _as_json(row: Row) -> str:
-    return json.dumps(row, sort_keys=True)
+    # Extra columns of Parquet may hold what JSON does not have, such as times and bytes.
+    return json.dumps(row, sort_keys=True, default=str)
 
 
 def _dropped_in_words(dropped: Mapping[str, int]) -> str:

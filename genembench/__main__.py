@@ -13,7 +13,12 @@ COMMANDS = {
     "compare": ("runners.compare", "train methods on equal data from one backbone, score them and rank them"),
     "train": ("runners.train", "train one method and leave its encoder"),
     "evaluate": ("runners.evaluate", "score one encoder on the STS tasks, or on any MTEB tasks"),
+    "pretrain": ("runners.pretrain", "pre-train a small Llama on text, to be a backbone"),
+    "demo": ("runners.demo_files", "write the embedded demo's data as files, to look at"),
     "methods": ("runners.list_methods", "list the methods, or one method's hyper-parameters and presets"),
+    "new-method": ("runners.new_method", "write a small working method to begin with"),
+    "check": ("runners.check", "whether a method keeps the contract, and what to mend if not"),
+    "doctor": ("runners.doctor", "what works on this machine, what is missing, and the command that mends it"),
 }
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from leaderboard.columns import HEADERS, budget_text
 from leaderboard.records import Record
 from leaderboard.rows import Row, average_names, budget_size
 
-METRICS = {"cosine_spearman": "Spearman ×100 of the cosine"}
+METRICS = {"cosine_spearman": "Spearman ×100 of the cosine", "ndcg_at_10": "nDCG@10 ×100"}
 NOISE = "Confidence intervals are not part of this table yet"
 
 
-def metric_text(records: Iterable[Record]) -> str:
-    """Name the metric (or metrics) of the scores."""
-    metrics = sorted({score.metric for record in records for score in record.scores})
+def metric_text(records: Iterable[Record], tasks: Collection[str] | None = None) -> str:
+    """Name the metric (or metrics) of the scores, of all tasks or of these."""
+    metrics = sorted({it.metric for record in records for it in record.scores if tasks is None or it.task in tasks})
     return ", ".join(METRICS.get(metric, metric) for metric in metrics)
 
 

@@ -54,16 +54,16 @@ class Point:
     flops: float | None
 
 
-def figure_average(records: Iterable[Record]) -> tuple[str, int]:
-    """Return the average over the most tasks that all done records share, and how many tasks it has.
+def figure_average(records: Iterable[Record]) -> tuple[str, tuple[str, ...]]:
+    """Return the average over the most tasks that all done records share, and its tasks.
 
     Args:
         records: Records of which at least one is done, all done ones having some average in common.
     """
     done = [record for record in records if record.done]
     names = average_names(done)
-    tasks = {average.name: len(average.tasks) for average in done[0].averages}
-    widest = max(names, key=lambda name: tasks[name])
+    tasks = {average.name: average.tasks for average in done[0].averages}
+    widest = max(names, key=lambda name: len(tasks[name]))
     return widest, tasks[widest]
 
 
@@ -81,7 +81,7 @@ def pareto_figure(records: Iterable[Record]) -> dict[str, bytes]:
     rows = build_rows(records)
     # A mean that spells its tasks out is too long for an axis; the table's caption has them.
     named = "" if average.startswith("Mean(") else f"{average}: "
-    quality = f"{named}mean of {tasks} tasks,\n{metric_text(records)}"
+    quality = f"{named}mean of {len(tasks)} tasks,\n{metric_text(records, tasks)}"
     if any(row.deviation(average) for row in rows):
         quality += ",\nbars: ± s.d. over seeds"
     # Neither time nor version goes into the files: the same records must give the same bytes.

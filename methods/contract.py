@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
+from methods.parts.adapt import save_merged
 from methods.parts.losses import LossTerm
 from methods.parts.readout import READOUTS, normalised_mean
 from methods.parts.tokens import TokenRow
@@ -120,8 +121,13 @@ class Stage(ABC):
 
     A subclass is a small frozen dataclass that holds its method and no state. ``forward`` of the module that `build`
     returns is the only thing the trainer wraps; frozen helpers are kept out of its parameters.
+
+    A stage that trains the whole body and nothing else needs no module of its own: it defines `forward`, and inherits
+    `build` and `finish`.
     """
 
+    method: Method
+    """Whose stage it is: a field of the subclass."""
     name: ClassVar[str]
     data: ClassVar[str]
     """The data kind: triplets, instruct, pairs or text."""
@@ -141,25 +147,41 @@ class Stage(ABC):
         computed once, on the representations of the whole global batch.
         """
 
-    @abstractmethod
     def build(self, start: Start) -> Trainable:
-        """Make the one trainable module. Only parameters that require gradients are trained and checkpointed."""
+        """Make the one trainable module. Only parameters that require gradients are trained and checkpointed.
+
+        The default trains all weights of the body, by the stage's own `forward`.
+        """
+        return Trainable(WholeBody(self, start.model(causal=self.method.causal).train()), start.tokenizer())
+
+    def forward(self, body: nn.Module, batch: Any) -> Mapping[str, LossTerm] | Mapping[str, Tensor]:
+        """Compute what `loss_kind` asks for; called by the module of the default `build`, by no other."""
+        raise TypeError(f"stage {self.name} has neither a forward(body, batch) nor a build(start) of its own")
 
     @abstractmethod
     def collate(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> Any:
         """Turn rows into the batch that ``forward`` takes (tokens, not text)."""
 
-    @abstractmethod
     def weigh(self, batch: Any) -> dict[str, float]:
-        """Give each term's weight before ``forward`` runs; it must equal the ``LossTerm.weight`` that follows."""
+        """Give each term's weight before ``forward`` runs; it must equal the ``LossTerm.weight`` that follows.
+
+        Every additive stage says it. A joint stage need not: its loss sees the whole batch.
+        """
+        raise TypeError(f"stage {self.name} is additive: it must say what its terms weigh, in weigh(batch)")
 
     def joint_loss(self, outputs: Mapping[str, Tensor]) -> dict[str, LossTerm]:
         """Compute the loss of a joint stage from the outputs of the whole global batch."""
         raise TypeError(f"stage {self.name} is additive: it has no joint loss")
 
-    @abstractmethod
     def finish(self, trained: Trainable, folder: Path) -> None:
-        """Write plain merged Hugging Face weights and the tokenizer: what follows starts from files."""
+        """Write plain merged Hugging Face weights and the tokenizer: what follows starts from files.
+
+        The default saves the module's attribute ``body``.
+        """
+        body = getattr(trained.module, "body", None)
+        if not isinstance(body, nn.Module):
+            raise TypeError(f"stage {self.name}: its module has no attribute body, so it needs a finish() of its own")
+        save_merged(body, trained.tokenizer, folder)
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the stage's weights beside start, data, precision and source.
@@ -172,6 +194,19 @@ class Stage(ABC):
     def cost(self, example: Example) -> int:
         """Length by which the trainer groups examples into micro-batches; any unit."""
         return sum(len(text) for value in example.values() for text in _texts(value))
+
+
+class WholeBody(nn.Module):
+    """What a stage without a module of its own trains: the body, in training mode, by the stage's `Stage.forward`."""
+
+    def __init__(self, stage: Stage, body: nn.Module) -> None:
+        super().__init__()
+        self.stage = stage
+        self.body = body
+
+    def forward(self, batch: Any) -> Mapping[str, LossTerm] | Mapping[str, Tensor]:
+        """Return what the stage's `forward` returns."""
+        return self.stage.forward(self.body, batch)
 
 
 def _texts(value: object) -> Sequence[str]:

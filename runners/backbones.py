@@ -9,6 +9,9 @@ from pathlib import Path
 
 from genembench.problem import Problem
 from methods.encoder import WEIGHT_FILES, files_hash
+from runners.demo import DEMO
+from runners.demo_backbone import demo_backbone
+from runners.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,23 @@ class Backbone:
     parameters: int
 
 
-def resolve_backbone(given: str) -> Backbone:
+def resolve_backbone(given: str, engine: Engine) -> Backbone:
     """Find the backbone's files, downloading them where a hub id is given.
+
+    ``demo`` is the demo's backbone, pre-trained on ``engine`` if it is not there yet; a folder of that name is
+    ``./demo``.
 
     Raises:
         Problem: neither a usable folder nor a model that the hub serves to us.
     """
+    if given == DEMO:
+        return _described(given, given, demo_backbone(engine))
     folder = Path(given).expanduser()
-    if not folder.exists():
-        folder = _download(given)
+    name = folder.resolve().name if folder.exists() else Path(given).name
+    return _described(given, name, folder if folder.exists() else _download(given))
+
+
+def _described(given: str, name: str, folder: Path) -> Backbone:
     if not (folder / "config.json").is_file():
         raise Problem(
             f"backbone {given}: the folder has no config.json", "Give the folder of a Hugging Face model, or a hub id."
@@ -54,13 +65,7 @@ def resolve_backbone(given: str) -> Backbone:
     except (ValueError, KeyError, OSError) as error:
         raise Problem(f"backbone {given}: {error}", "The file is damaged or incomplete: copy it again.") from error
     _check_architecture(given, folder)
-    return Backbone(
-        folder.resolve().name if Path(given).exists() else Path(given).name,
-        given,
-        folder,
-        files_hash(folder),
-        parameters,
-    )
+    return Backbone(name, given, folder, files_hash(folder), parameters)
 
 
 def _check_architecture(given: str, folder: Path) -> None:

@@ -19,7 +19,7 @@ from genembench.problem import Problem
 if TYPE_CHECKING:
     from runners.spec import RunSpec
 
-SUMMARY = "train methods on equal data from one backbone, score them and rank them"
+SUMMARY = "train methods on equal data from one backbone, score them and rank them; without options, on the demo"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,9 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         Problem: something the user has to mend; nothing was written.
     """
+    from runners.demo import fill_in
     from runners.options import parse
 
     options = parse(parser(), arguments)
+    fill_in(options)
     if not options.methods:
         raise Problem("no --methods were given", "List them with `genembench methods`.")
     if options.output is None and not options.dry_run:
@@ -66,6 +68,7 @@ def compare(options: argparse.Namespace) -> int:
         output.check()
         start_server()
     # After the server has started: both sides import for seconds, at the same time.
+    from runners.options import resolved
     from runners.prepare import choose_benchmark, estimate, make_engine, make_plan
 
     engine = make_engine(options)
@@ -79,7 +82,7 @@ def compare(options: argparse.Namespace) -> int:
         print(describe(plan, estimate(plan, backbone, chosen)))
         return 0
     with output.claim():
-        write_json(output.folder / "config.json", plan[0].configuration)
+        write_json(output.folder / "config.json", resolved(options))
         try:
             statuses = _execute(plan)
         except KeyboardInterrupt:

@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 from genembench.problem import Problem
 
 if TYPE_CHECKING:
+    from benchmarks.averages import Average
     from benchmarks.evaluate import Prediction, TaskScore
     from benchmarks.protocol import TextEncoder
+    from benchmarks.suite import Benchmark
+    from runners.engine import Engine
 
 SUMMARY = "score one encoder on the STS tasks, or on any MTEB tasks"
 
@@ -31,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
 
     result = argparse.ArgumentParser(prog="genembench evaluate", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
-        "--encoder", metavar="DIR|sentence-transformers:PATH", help="a run's folder or its encoder, or a finished model"
+        "--encoder",
+        metavar="DIR|sentence-transformers:PATH|tfidf",
+        help="a run's folder or its encoder, a finished model, or a bag of words",
     )
     add_benchmark_options(result)
     add_engine_options(result, training=False)
@@ -50,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
 
     options = parse(parser(), arguments)
     if not options.encoder:
-        raise Problem("no --encoder was given", "Give a run's folder, or sentence-transformers:PATH.")
+        raise Problem("no --encoder was given", "Give a run's folder, sentence-transformers:PATH, or tfidf.")
     if options.output is None:
         raise Problem("no --output was given", "Name a folder for scores.csv and the predictions.")
 
@@ -68,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     engine = make_engine(options)
     benchmark = choose_benchmark(options)
     silence()
-    encoder = _load(options.encoder, engine.device, engine.precision)
+    encoder = _load(options.encoder, benchmark, engine)
     with output.claim():
         address = evaluation_address(encoder.address, benchmark.address, encoder.precision)
         stored = TaskResults(output.folder, address)
@@ -82,27 +87,32 @@ def main(arguments: Sequence[str]) -> int:
         except UnusableVectorsError as error:
             raise Problem(str(error), "The encoder cannot be scored: train it again or choose another.") from error
         scores = {task: score for task, (score, _) in stored.done().items() if task in benchmark.tasks}
-        _write(output.folder / "scores.csv", benchmark.tasks, scores)
+        found = benchmark.average({task: score.score for task, score in scores.items()})
+        _write(output.folder / "scores.csv", benchmark.tasks, scores, found)
         facts = {"encoder": options.encoder, "evaluation_address": address, "benchmark": benchmark.address}
         write_json(output.folder / "evaluation.json", facts | {"precision": encoder.precision, "finished": now()})
-    _show(scores, output.folder)
+    for average in found:
+        print(f"{average.name} {average.score:.2f}")
+    print(f"scores: {output.folder / 'scores.csv'}")
     return 0
 
 
-def _load(given: str, device: str, precision: str) -> TextEncoder:
+def _load(given: str, benchmark: Benchmark, engine: Engine) -> TextEncoder:
+    from benchmarks import lexical
     from runners.plan import FINISHED_PREFIX
 
+    if given == lexical.NAME:
+        return lexical.TfidfEncoder(benchmark.texts())
     if given.startswith(FINISHED_PREFIX):
         from benchmarks.finished import SentenceTransformerEncoder
 
-        return SentenceTransformerEncoder(given.removeprefix(FINISHED_PREFIX), device)
+        return SentenceTransformerEncoder(given.removeprefix(FINISHED_PREFIX), engine.device)
     from methods.encoder import load_encoder
 
-    return load_encoder(given, device=device, precision=precision)
+    return load_encoder(given, device=engine.device, precision=engine.precision)
 
 
-def _write(file: Path, tasks: Sequence[str], scores: Mapping[str, TaskScore]) -> None:
-    from benchmarks.averages import averages
+def _write(file: Path, tasks: Sequence[str], scores: Mapping[str, TaskScore], found: Sequence[Average]) -> None:
     from runners.output import write_text
 
     text = StringIO()
@@ -110,17 +120,9 @@ def _write(file: Path, tasks: Sequence[str], scores: Mapping[str, TaskScore]) ->
     writer.writerow(["task", "score", "pairs"])
     for task in tasks:
         writer.writerow([task, f"{scores[task].score:.4f}", scores[task].pairs])
-    for average in averages({task: score.score for task, score in scores.items()}):
+    for average in found:
         writer.writerow([average.name, f"{average.score:.4f}", sum(scores[task].pairs for task in average.tasks)])
     write_text(file, text.getvalue())
-
-
-def _show(scores: Mapping[str, TaskScore], folder: Path) -> None:
-    from benchmarks.averages import averages
-
-    for average in averages({task: score.score for task, score in scores.items()}):
-        print(f"{average.name} {average.score:.2f}")
-    print(f"scores: {folder / 'scores.csv'}")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.files import parse_mapping
 from benchmarks.kinds import KINDS
 from genembench.problem import Problem, unknown
+from genembench.settings import read_settings
 
 # These collect values; a configuration file adds to them, for every other option the command line replaces it.
 REPEATED = {"set", "map", "method_file"}
@@ -29,16 +27,20 @@ def words(text: str) -> list[str]:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Options of everything that trains."""
-    parser.add_argument("--backbone", metavar="PATH|ID", help="language model: a local folder or a hub id")
+    parser.add_argument("--backbone", metavar="PATH|ID", help="language model: a local folder, a hub id, or demo")
     for kind in KINDS.values():
         parser.add_argument(
-            kind.flag, metavar="FILE", help=f"{kind.name} as JSON lines (.gz too): {', '.join(kind.fields)}"
+            kind.flag,
+            metavar="FILE|FOLDER|hf:ID",
+            help=f"{', '.join(kind.fields)}: JSON lines (.gz too), Parquet, a folder of either, or hf:OWNER/NAME",
         )
     parser.add_argument(
         "--map", action="append", default=[], metavar="[KIND.]FIELD=NAME", help="our field is called NAME in the file"
     )
     parser.add_argument("--budget", metavar="N[,N...]|KIND=N,...", help="examples: 10000, or triplets=10000,pairs=500")
-    parser.add_argument("--preset", default="paper", help="hyper-parameters: paper (default), small, default")
+    parser.add_argument(
+        "--preset", metavar="NAME|FILE", help="hyper-parameters: paper (default), small, default, or a file of them"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="METHOD.KEY=VALUE", help="override one; *.KEY=VALUE for all"
     )
@@ -74,7 +76,9 @@ def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True
 
 def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     """Options of what is measured."""
-    parser.add_argument("--benchmark", default="sts", metavar="sts|mteb:TASK,...", help="default: the ten STS tasks")
+    parser.add_argument(
+        "--benchmark", metavar="NAME|FILE", help="sts (default), demo, demo-dev, mteb:TASK,... or a file of one's own"
+    )
     parser.add_argument("--tasks", type=words, metavar="TASK,...", help="only these tasks")
     parser.add_argument("--skip-tasks", type=words, default=[], metavar="TASK,...", help="all but these tasks")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="read <Task>.test.jsonl[.gz] here, not the hub")
@@ -120,7 +124,10 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     if file is None:
         return parser.parse_args(arguments)
     tokens = []
-    for key, value in read_config(Path(file)).items():
+    values = read_settings(Path(file), "--config")
+    # A run's own record holds the options that repeat just this run.
+    values = values["configuration"] if isinstance(values.get("configuration"), dict) else values
+    for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
             raise unknown(f"option in {file}:", key, [dest.replace("_", "-") for dest in known])
@@ -129,23 +136,6 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
         if name in REPEATED or not given:
             tokens += _tokens(flag, known[name], value)
     return parser.parse_args([*tokens, *arguments])
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """Read a TOML, YAML or JSON file of options.
-
-    Raises:
-        Problem: not there, not readable, or not a table of options.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise Problem(f"--config {file}: {reason}", "Give a TOML (.toml), YAML or JSON file of options.") from error
-    if not isinstance(values, dict):
-        raise Problem(f"--config {file} holds no options", "Write one option a line, such as budget: 10000")
-    return {str(key): value for key, value in values.items()}
 
 
 def _tokens(flag: str, action: argparse.Action, value: Any) -> list[str]:

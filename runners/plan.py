@@ -120,14 +120,22 @@ class Planner:
             "data_facts": {},
             "stage_addresses": (),
         }
+        values = nothing | given
+        name = values["method"].name if values["method"] else f"{FINISHED_PREFIX}{values['finished']}"
+        # The options that repeat this run and no other (`compare` has methods and seeds, `train` one of each). Of what
+        # was set only this method's values: a value for a method that takes no part is refused.
+        chosen = values["method"].overrides if values["method"] else {}
+        own = {"methods": [name], "method": name, "set": [f"{name}.{key}={value}" for key, value in chosen.items()]}
+        if values["asked"]:
+            own |= {"budget": values["budget_label"], "seeds": [values["seed"]], "seed": values["seed"]}
         return RunSpec(
             run=run,
             label=label,
-            **(nothing | given),
+            **values,
             benchmark=self.benchmark,
             engine=self.engine,
             output=self.output,
-            configuration=self.configuration,
+            configuration={key: own.get(key, value) for key, value in self.configuration.items()},
         )
 
     @property

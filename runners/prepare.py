@@ -20,6 +20,7 @@ from runners.engine import Engine, choose_device, choose_precision
 from runners.estimate import Estimator
 from runners.options import mappings, resolved
 from runners.plan import FINISHED_PREFIX, Estimate, Planner
+from runners.presets import load_preset
 from runners.progress import say
 from runners.spec import MethodChoice, RunSpec
 
@@ -39,7 +40,7 @@ def make_engine(options: argparse.Namespace) -> Engine:
 
 
 def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Chosen]:
-    """Find and create the methods of a command.
+    """Find and create the methods of a command; a preset file is resolved into ``preset`` and ``set`` of the options.
 
     Raises:
         Problem: unknown method, preset or hyper-parameter.
@@ -49,6 +50,9 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
     for origin, reason in registry.broken:
         say(f"warning: a plug-in could not be loaded: {origin} ({reason})")
     entries = [registry.get(name) for name in dict.fromkeys(names)]
+    preset = load_preset(options.preset, registry)
+    # From here on the options say it in full: what is recorded can be run again without the file.
+    options.preset, options.set = preset.base, [*preset.settings(entries), *options.set]
     overrides = parse_overrides(options.set, entries)
     chosen = []
     for entry in entries:
@@ -76,6 +80,7 @@ def choose_benchmark(options: argparse.Namespace) -> Benchmark:
     Raises:
         Problem: unknown benchmark or task, or data that cannot be had.
     """
+    options.benchmark = options.benchmark or "sts"
     benchmark = resolve_benchmark(
         options.benchmark, tasks=options.tasks, skip_tasks=options.skip_tasks, data_dir=options.data_dir
     )
@@ -135,7 +140,7 @@ def make_plan(
         raise Problem("no --budget was given", "Say how much each method may train on, such as --budget 10000.")
     if chosen and options.backbone is None:
         raise Problem("no --backbone was given", "Name the language model that every method starts from.")
-    backbone = resolve_backbone(options.backbone) if chosen else None
+    backbone = resolve_backbone(options.backbone, engine) if chosen else None
     data = load_data(options, needed, benchmark)
     seeds = getattr(options, "seeds", None) or [getattr(options, "seed", 0)]
     planner = Planner(backbone, data, benchmark, engine, output, resolved(options))

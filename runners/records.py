@@ -15,7 +15,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from benchmarks.averages import averages
 from benchmarks.evaluate import Prediction, TaskScore
 from methods.contract import Method
 from runners.meter import total
@@ -128,6 +127,7 @@ def make_record(
     tasks = spec.benchmark.tasks if spec.benchmark else ()
     done = results if results and status == "done" else {}
     scores = [done[task][0] for task in tasks if task in done]
+    named = spec.benchmark.average({score.task: score.score for score in scores}) if spec.benchmark else []
     counted = ("texts", "tokens", "model_flops")
     evaluation: dict[str, float | None] | None = None
     if done:
@@ -164,7 +164,7 @@ def make_record(
             "evaluation": evaluation,
         },
         "scores": [{key: value for key, value in asdict(score).items() if key != "seconds"} for score in scores],
-        "averages": [asdict(a) | {"tasks": list(a.tasks)} for a in averages({s.task: s.score for s in scores})],
+        "averages": [asdict(a) | {"tasks": list(a.tasks)} for a in named],
         "engine": asdict(spec.engine),
         "configuration": dict(spec.configuration),
         "environment": dict(environment_facts or {}),

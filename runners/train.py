@@ -30,8 +30,6 @@ def parser() -> argparse.ArgumentParser:
     add_engine_options(result)
     result.add_argument("--output", type=Path, metavar="DIR", help="folder for the encoder and its record")
     result.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file of these options")
-    # Here the benchmark serves only to keep its sentences out of the training data.
-    result.set_defaults(benchmark=None)
     return result
 
 
@@ -41,11 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         Problem: something the user has to mend; nothing was written.
     """
+    from runners.demo import fill_in
     from runners.options import parse
 
     options = parse(parser(), arguments)
     if not options.method:
         raise Problem("no --method was given", "List them with `genembench methods`.")
+    fill_in(options, budget="4000", output=None)
     if options.output is None:
         raise Problem("no --output was given", "Name a folder for the encoder.")
 
@@ -58,18 +58,18 @@ def main(arguments: Sequence[str]) -> int:
     # After the server has started, see compare.py.
     from dataclasses import replace
 
+    from runners.options import resolved
     from runners.prepare import choose_benchmark, make_engine, make_plan
 
     engine = make_engine(options)
-    if options.benchmark is None and options.data_dir is not None:
-        options.benchmark = "sts"
-    benchmark = choose_benchmark(options) if options.benchmark else None
+    # Here the benchmark serves only to keep its sentences out of the training data.
+    benchmark = choose_benchmark(options) if options.benchmark or options.data_dir else None
     plan, _, _ = make_plan(options, [options.method], benchmark=benchmark, engine=engine, output=output.folder)
     if len(plan) != 1:
         raise Problem(f"--budget {options.budget} asks for {len(plan)} trainings", "Give one budget.")
     spec = replace(plan[0], benchmark=None)
     with output.claim():
-        write_json(output.folder / "config.json", spec.configuration)
+        write_json(output.folder / "config.json", resolved(options))
         try:
             status = run_in_process(spec)
         except KeyboardInterrupt:

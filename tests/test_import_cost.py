@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import CHECKOUT, command_environment
 
 HEAVY = {"torch", "mteb", "transformers", "sentence_transformers", "datasets", "scipy", "matplotlib", "accelerate"}
+HEAVY |= {"pyarrow", "sklearn", "pandas"}
 
 PROBE = """
 import json, sys
@@ -43,6 +44,11 @@ def modules_after(statement: str, *arguments: str) -> set[str]:
         ["train", "--help"],
         ["evaluate", "--help"],
         ["methods", "--help"],
+        ["pretrain", "--help"],
+        ["demo", "--help"],
+        ["doctor", "--help"],
+        ["check", "--help"],
+        ["new-method", "--help"],
     ],
     ids=" ".join,
 )

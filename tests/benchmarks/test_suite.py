@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import benchmarks.hub
 from benchmarks.averages import STS_TASKS
-from benchmarks.suite import Benchmark, resolve_benchmark
+from benchmarks.suite import DEMO_DEV, DEMO_STS, DEMO_TASKS, Benchmark, resolve_benchmark
 from genembench.problem import Problem
 
 
@@ -166,3 +167,66 @@ def test_a_hub_out_of_reach_is_a_problem_at_once(monkeypatch: pytest.MonkeyPatch
     assert time.perf_counter() - start < 10
     assert not constants.HF_HUB_OFFLINE
     assert not datasets.config.HF_HUB_OFFLINE
+
+
+def demo(spec: str = "demo", **choice: Any) -> Benchmark:
+    return resolve_benchmark(spec, **{"tasks": None, "data_dir": None, **choice})
+
+
+def test_the_demo_is_five_tasks_and_its_development_set_one() -> None:
+    assert demo().tasks == (*DEMO_STS, "DemoRetrieval")
+    assert DEMO_STS == ("DemoParaphrase", "DemoRoles", "DemoNegation", "DemoTopic")
+    assert demo("demo-dev").tasks == DEMO_DEV == ("DemoDev",)
+    assert demo(tasks=["DemoRetrieval", "DemoRoles"]).tasks == ("DemoRoles", "DemoRetrieval")
+    with pytest.raises(Problem, match="unknown benchmark 'dmeo'") as caught:
+        demo("dmeo")
+    assert "Did you mean demo" in caught.value.hint
+    with pytest.raises(Problem, match="unknown task 'DemoRole'") as caught:
+        demo(tasks=["DemoRole"])
+    assert "Did you mean DemoRoles" in caught.value.hint
+
+
+@pytest.mark.parametrize("spec", ["demo", "demo-dev"])
+def test_the_demo_reads_no_folder(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=f"--benchmark {spec} computes its tasks"):
+        demo(spec, data_dir=tmp_path)
+
+
+def test_the_demo_needs_neither_mteb_nor_the_hub_to_be_known() -> None:
+    code = (
+        "import sys; from benchmarks.suite import resolve_benchmark as r;"
+        "b = r('demo', tasks=None, data_dir=None); print(len(b.address), sum(1 for _ in b.texts()),"
+        "*({'mteb', 'torch', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Twice 400 sentences of four tasks, 200 questions and 800 statements.
+    assert done.stdout.split() == ["64", str(4 * 800 + 1000)]
+
+
+def test_the_average_of_the_demo_is_over_its_four_tasks() -> None:
+    scores = {"DemoParaphrase": 10.0, "DemoRoles": 20.0, "DemoNegation": 30.0, "DemoTopic": 44.0, "DemoRetrieval": 99.0}
+    (average,) = demo().average(scores)
+    assert (average.name, average.tasks, average.score) == ("Demo(4)", DEMO_STS, 26.0)
+    # Never under the name with a task less.
+    del scores["DemoTopic"]
+    (average,) = demo().average(scores)
+    assert (average.name, average.score) == ("Mean(of 4)", 39.75)
+
+
+def test_all_of_the_demo_is_kept_out_of_training_whichever_task_is_measured() -> None:
+    whole = set(Benchmark("demo", DEMO_TASKS).texts())
+    for chosen in (demo(tasks=["DemoTopic"]), demo("demo-dev"), demo()):
+        assert set(chosen.neighbourhood().texts()) == whole
+    assert not set(Benchmark("sts", ("STS12",)).neighbourhood().tasks) & set(DEMO_TASKS)
+
+
+def test_pairs_of_the_demo_have_the_address_of_the_same_pairs_in_a_file(tmp_path: Path) -> None:
+    from benchmarks.demo.tasks import sts_pairs
+
+    rows = [pair._asdict() for pair in sts_pairs("DemoTopic")]
+    (tmp_path / "DemoTopic.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    own = Benchmark("mine", ("DemoTopic",), own={"DemoTopic": tmp_path / "DemoTopic.jsonl"})
+    assert own.address == demo(tasks=["DemoTopic"]).address
+    assert own.address != demo(tasks=["DemoRoles"]).address
+    addresses = {demo().task_address(task) for task in demo().tasks}
+    assert len(addresses) == 5

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import decimal
 import itertools
 import json
 import random
@@ -8,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.overlap import HeldOutSentences
@@ -103,6 +107,23 @@ def test_duplicates_are_dropped_whatever_their_extra_fields(tmp_path: Path) -> N
         data = load(tmp_path, shuffled)
         assert {row["text"]: row.get("source") for row in data.rows} == {"a": "m", "b": None}
         assert (data.read, len(data), data.dropped) == (4, 2, {**NONE_DROPPED, "duplicate": 2})
+
+
+def test_copies_with_extra_fields_that_json_does_not_have(tmp_path: Path) -> None:
+    when = [datetime.datetime(2020, 1, day) for day in (3, 1, 2)]
+    for order in itertools.permutations(range(3)):
+        table = pa.table(
+            {
+                "text": ["a"] * 3,
+                "raw": [b"\xff"] * 3,
+                "cost": [decimal.Decimal("1.10")] * 3,
+                "when": [when[place] for place in order],
+            }
+        )
+        pq.write_table(table, tmp_path / "data.parquet")
+        data = load_training_data("text", tmp_path / "data.parquet", mapping={}, seed=0, held_out=None)
+        assert data.rows == ({"text": "a", "raw": b"\xff", "cost": decimal.Decimal("1.10"), "when": when[1]},)
+        assert data.dropped == {**NONE_DROPPED, "duplicate": 2}
 
 
 def test_one_row_per_context_is_the_same_for_every_seed_and_file_order(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _plan(
     backbone: Path, triplets: Path, benchmark: Benchmark, engine: Engine, output: Path, budgets: str = "20,40"
 ) -> list[RunSpec]:
     data = {"triplets": load_training_data("triplets", triplets, mapping={}, seed=0, held_out=None)}
-    planner = Planner(resolve_backbone(str(backbone)), data, benchmark, engine, output, {})
+    planner = Planner(resolve_backbone(str(backbone), Engine()), data, benchmark, engine, output, {})
     found = discover()
     chosen = []
     for name in ("untrained-mean", "infonce-mean", "infonce-inbatch-mean"):

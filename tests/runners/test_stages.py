@@ -80,5 +80,7 @@ def test_a_second_copy_of_the_weights_is_not_counted(tiny_backbone: Path, tmp_pa
     folder = tmp_path / "copy"
     shutil.copytree(tiny_backbone, folder)
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
-    assert resolve_backbone(str(folder)).parameters == resolve_backbone(str(tiny_backbone)).parameters
-    assert resolve_backbone(str(folder)).address == resolve_backbone(str(tiny_backbone)).address
+    assert (
+        resolve_backbone(str(folder), Engine()).parameters == resolve_backbone(str(tiny_backbone), Engine()).parameters
+    )
+    assert resolve_backbone(str(folder), Engine()).address == resolve_backbone(str(tiny_backbone), Engine()).address

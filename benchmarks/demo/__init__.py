@@ -1,0 +1,1 @@
+"""The embedded demo: a small controlled English whose meanings are known, so that every gold score is computed."""

@@ -1,0 +1,61 @@
+"""The demo as a newcomer runs it: no options. It pre-trains its backbone, so this is the longest test there is."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+TWINS = {
+    "infonce-mean": "untrained-mean",
+    "infonce-inbatch-last": "untrained-last",
+    "infonce-inbatch-mean": "untrained-mean",
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, genembench: Command) -> Path:
+    """Folder in which `compare` has run without options."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {"GENEMBENCH_CACHE": str(folder / "cache")}
+    finished = genembench("compare", cwd=folder, env=environment, timeout=1500)
+    assert finished.returncode == 0, finished.stderr
+    assert "this is the embedded demo" in finished.stderr
+    assert "8 of 8 runs done. Written to results/demo:" in finished.stdout
+    # The same command again trains nothing, and neither does the backbone.
+    again = genembench("compare", cwd=folder, env=environment)
+    assert again.stderr.count("done already") == 8
+    assert "Pre-training" not in again.stderr
+    assert again.stdout == finished.stdout
+    return folder
+
+
+def averages(demo: Path) -> dict[tuple[str, str], float]:
+    """Return Demo(4) by method and budget."""
+    with (demo / "results/demo/leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(row["method"], row["budget"]): float(row["score"]) for row in rows if row["task"] == "Demo(4)"}
+
+
+def test_it_separates_methods_and_budgets(demo: Path) -> None:
+    found = averages(demo)
+    for method, twin in TWINS.items():
+        assert found[method, "1000"] > found[twin, "0"] + 1
+        assert found[method, "4000"] > found[twin, "0"] + 8
+        assert found[method, "4000"] > found[method, "1000"] + 3
+
+
+def test_negatives_of_the_batch_help(demo: Path) -> None:
+    found = averages(demo)
+    assert found["infonce-inbatch-mean", "4000"] > found["infonce-mean", "4000"] + 8
+
+
+def test_the_files_that_were_promised_are_there(demo: Path) -> None:
+    output = demo / "results/demo"
+    for name in ("leaderboard.csv", "leaderboard.md", "costs.csv", "pareto.png", "pareto.svg", "config.json"):
+        assert (output / name).stat().st_size > 0
+    assert len(list((output / "runs").glob("*/run.json"))) == 8
+    assert len(list((output / "stages").iterdir())) == 6
