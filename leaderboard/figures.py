@@ -81,7 +81,8 @@ def pareto_figure(records: Iterable[Record]) -> dict[str, bytes]:
     rows = build_rows(records)
     # A mean that spells its tasks out is too long for an axis; the table's caption has them.
     named = "" if average.startswith("Mean(") else f"{average}: "
-    quality = f"{named}mean of {len(tasks)} tasks,\n{metric_text(records, tasks)}"
+    metric = metric_text(records, tasks)
+    quality = f"{named}mean of {len(tasks)} tasks,\n{metric if ',' not in metric else 'main scores ×100'}"
     if any(row.deviation(average) for row in rows):
         quality += ",\nbars: ± s.d. over seeds"
     # Neither time nor version goes into the files: the same records must give the same bytes.

@@ -17,7 +17,7 @@ DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(KINDS, DEMO),
     "preset": DEMO,
     "methods": ["untrained-last", "untrained-mean", "infonce-mean", "infonce-inbatch-last", "infonce-inbatch-mean"],
-    "budget": "1000,4000",
+    "budget": "500,4000",
     "output": Path("results/demo"),
 }
 

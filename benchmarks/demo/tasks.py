@@ -91,16 +91,36 @@ class Retrieval:
 
 
 def retrieval(count: int = 200) -> Retrieval:
-    """Return the retrieval task: each answer stands among statements that differ from it in one part.
+    """Return the retrieval task: each answer stands among statements that differ from it by one edit.
 
-    No statement shares a word of content with the question that it might answer.
+    A question that a statement of another one answers too is left out. No answer shares a word of content with its
+    question.
     """
     source = Random("retrieval: distractors")
-    queries, corpus, relevant = {}, {}, {}
-    for number, row in enumerate(islice(questions(RETRIEVAL, "test"), count)):
-        scene = row["scene"]
+    queries: dict[str, str] = {}
+    corpus: dict[str, str] = {}
+    relevant: dict[str, str] = {}
+    asked: list[Mapping[str, str]] = []
+    stated: list[Scene] = []
+    for row in questions(RETRIEVAL, "test"):
+        edits = (scenes.swap_roles, scenes.negate, scenes.change_action)
+        others = [edit(row["scene"], source) for edit in edits]
+        own = [row["scene"], *others]
+        if any(_answers(row["named"], scene) for scene in stated) or any(
+            _answers(named, scene) for named in asked for scene in own
+        ):
+            continue
+        number = len(queries)
         queries[f"q{number}"], relevant[f"q{number}"] = row["query"], f"d{number}"
         corpus[f"d{number}"] = row["document"]
-        for edit in (scenes.swap_roles, scenes.negate, scenes.change_action):
-            corpus[f"d{number}-{edit.__name__}"] = say(edit(scene, source), reworded(row["style"], source))
+        for edit, scene in zip(edits, others, strict=True):
+            corpus[f"d{number}-{edit.__name__}"] = say(scene, reworded(row["style"], source))
+        asked.append(row["named"])
+        stated += own
+        if len(queries) == count:
+            break
     return Retrieval(queries, corpus, relevant)
+
+
+def _answers(named: Mapping[str, str], scene: Scene) -> bool:
+    return not scene.negated and all(getattr(scene, part) == word for part, word in named.items())

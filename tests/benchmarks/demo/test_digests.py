@@ -20,16 +20,16 @@ from benchmarks.demo.rows import ROWS, demo_rows
 from benchmarks.demo.tasks import RETRIEVAL, STS, retrieval, sts_pairs
 
 DIGESTS = {
-    "triplets": "84565e357b78baffecccf58bfe3282febec7ec4304f99a0c34264113813d47c4",
+    "triplets": "77184e0d23160ef518dd63043a485f85b582413c900680c851fcbfdeb27817e2",
     "instruct": "68773821ed0530c0e49a83b3e11ca187b7a90bb10663427d3de06acf065af8f5",
     "pairs": "2db547d0fb9e84df34fd275fb92f44e41fc4d539cbba8bd58f3ba417bc892a44",
-    "text": "74ecd1b4e5246a99541d05ffba3ece1b64ba374fb2d3873a1a0857c0e4f7033e",
+    "text": "5c8759166bb29752535366d9a4699129d0e3b83eddaaf1337a62173d94730d1d",
     "DemoParaphrase": "743ac31214cba2059f049d37f27aebcb0d3ae07778aea3c0675983f3ccd9327c",
     "DemoRoles": "eda43d38b950d92a6ada2dcaf1cbfebcdff7b5e892f6f8cbb653cd8c844cc3cd",
     "DemoNegation": "aa04a88264acf8783355133db729f75e91da06783e9ee32cabf08bb601af32e0",
     "DemoTopic": "83e09da2ea45066836d4e15fe08ab0fadcc5931b2e469ce4c2fdfe591ebf4b42",
     "DemoDev": "e1adbacccd9161a6634b5bbc467e2def798b5cf43f4885966af2f3a445786e90",
-    "DemoRetrieval": "3a8bee022991ff2ca11bec3ab198f6192a574781f455b28e6659b60ce8bc3e8a",
+    "DemoRetrieval": "4aeaa05e570988e07d186d0fa04b3040ddc3928a57f1927f2d2624d63438eba5",
 }
 
 

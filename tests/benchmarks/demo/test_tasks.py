@@ -132,19 +132,14 @@ def test_paraphrases_differ_in_up_to_three_places() -> None:
     assert min(found.values()) > 70
 
 
-def test_every_question_has_its_answer_among_the_statements() -> None:
+def test_every_question_has_one_answer_among_the_statements() -> None:
     made = retrieval()
     assert (len(made.queries), len(made.corpus), len(made.relevant)) == (200, 800, 200)
     assert len(set(made.corpus.values())) == 800
-    others = 0
     for key, question in made.queries.items():
         found = [document for document, statement in made.corpus.items() if answers(question, statement)]
-        assert made.relevant[key] in found
-        assert not any(document.startswith(f"{made.relevant[key]}-") for document in found)
-        others += len(found) > 1
+        assert found == [made.relevant[key]]
         assert content(question) & content(made.corpus[made.relevant[key]]) == set()
-    # A question leaves out time or place, so now and then a statement about another scene answers it too.
-    assert others <= 60
     assert {read(made.corpus[key]).split for key in made.relevant.values()} == {"test"}
 
 
@@ -186,7 +181,7 @@ def test_each_task_asks_for_what_it_is_called_after() -> None:
 def test_retrieval_is_solved_by_who_understands_and_not_by_a_bag_of_words() -> None:
     score, predictions = scores("oracle")["DemoRetrieval"]
     assert (score.metric, score.pairs, predictions) == ("ndcg_at_10", 200, [])
-    assert score.score > 95
+    assert score.score == pytest.approx(100, abs=1e-6)
     assert scores("tfidf")["DemoRetrieval"][0].score < 35
 
 
@@ -194,6 +189,6 @@ def test_the_average_is_that_of_the_four() -> None:
     found = {task: score.score for task, (score, _) in scores("tfidf").items()}
     benchmark = resolve_benchmark("demo", tasks=None, data_dir=None)
     (average,) = benchmark.average({task: found[task] for task in benchmark.tasks})
-    assert (average.name, average.tasks) == ("Demo(4)", DEMO_AVERAGES["Demo(4)"])
+    assert (average.name, average.tasks) == ("Demo(5)", DEMO_AVERAGES["Demo(5)"])
     four = ["DemoParaphrase", "DemoRoles", "DemoNegation", "DemoTopic"]
     assert average.score == pytest.approx(sum(found[task] for task in four) / 4)
