@@ -222,7 +222,8 @@ def _quiet_transformers() -> Iterator[None]:
 def _claim(partial: Path, identity: str) -> None:
     """Make the partial folder, or go on with one of the same training."""
     marker = partial / "address"
-    if partial.is_dir() and (marker.read_text() if marker.is_file() else "") != identity:
+    # Without a marker, or with an empty one, a process died before it had trained anything.
+    if marker.is_file() and marker.read_text() not in ("", identity):
         raise Problem(
             f"{partial} holds an unfinished pre-training with other settings or texts",
             "Delete it, or choose another --output.",
