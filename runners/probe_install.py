@@ -224,7 +224,9 @@ def module_of(name: str) -> str:
     try:
         if importlib.util.find_spec(likely) is not None:
             return likely
-        listed = (metadata.distribution(name).read_text("top_level.txt") or "").split()
+        # scikit-learn is sklearn, and its wheel does not list that anywhere but in its files.
+        found = metadata.packages_distributions().items()
+        listed = sorted(module for module, owners in found if fold(name) in map(fold, owners))
     except Exception:  # as in `installed`
         return likely
     return next((module for module in listed if not module.startswith("_")), likely)

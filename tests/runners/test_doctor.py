@@ -101,7 +101,7 @@ def test_a_library_that_raises_is_reported_once(genembench: Command, tmp_path: P
         tmp_path / "fakes",
         torch='raise OSError("libcudart.so.12: cannot open shared object file")',
         accelerate="import torch",
-        **dict.fromkeys(["datasets", "matplotlib", "mteb", "peft", "scipy", "sentence_transformers"], ""),
+        **dict.fromkeys(["datasets", "matplotlib", "mteb", "peft", "scipy", "sklearn", "sentence_transformers"], ""),
     )
     result = genembench("doctor", env={**NO_GPU, "PYTHONPATH": str(fakes)})
     found = sections(result.stdout)
@@ -757,3 +757,8 @@ def test_an_interruption_leaves_no_process(tmp_path: Path) -> None:
     assert said == "genembench: interrupted\n"
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(("name", "module"), [("scikit-learn", "sklearn"), ("pyyaml", "yaml"), ("torch", "torch")])
+def test_a_package_may_be_imported_by_another_name(name: str, module: str) -> None:
+    assert probe_install.module_of(name) == module
