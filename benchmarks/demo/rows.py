@@ -29,6 +29,7 @@ HARD_EDITS: tuple[scenes.Edit, ...] = (
     scenes.change_patient,
 )
 
+# One part each that sharing most words does not hide; several of them make a meaning that is further off.
 SOFT_EDITS: tuple[scenes.Edit, ...] = (
     scenes.change_action,
     scenes.change_agent,

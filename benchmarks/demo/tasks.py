@@ -8,7 +8,7 @@ from itertools import islice
 from random import Random
 
 from benchmarks.demo import scenes
-from benchmarks.demo.rows import questions
+from benchmarks.demo.rows import SOFT_EDITS, questions
 from benchmarks.demo.scenes import Scene, Split, similarity
 from benchmarks.demo.surface import Style, other_form, partly_reworded, random_style, reworded, say
 from benchmarks.sts_files import StsPair
@@ -25,8 +25,7 @@ def paraphrase(scene: Scene, style: Style, source: Random) -> tuple[Scene, Style
     changes = source.randrange(4)
     if changes == 0:
         return scene, source.choice([reworded, partly_reworded])(style, source)
-    edits: list[scenes.Edit] = [scenes.change_action, scenes.change_agent, scenes.change_patient, scenes.change_frame]
-    for edit in source.sample(edits, changes):
+    for edit in source.sample(SOFT_EDITS, changes):
         scene = edit(scene, source)
     return scene, partly_reworded(style, source)
 

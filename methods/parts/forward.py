@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from methods.parts.flops import pass_cost
 from methods.parts.ledger import charge
-from methods.parts.tokens import TokenRow, length_groups, pad
+from methods.parts.tokens import PaddedBatch, TokenRow, length_groups, pad
 
 TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 """Padded tokens in one pass: enough to keep the matrix products busy, few enough that lengths stay similar."""
@@ -35,13 +36,32 @@ def run_body(
     Returns:
         ``[len(rows), k, D]``.
     """
+    groups, pieces = [], []
+    for one in passes(body, rows, max_tokens=max_tokens, padding_side=padding_side):
+        groups.append(one.rows)
+        pieces.append(readout(one.hidden_BLD, one.batch.content_BL))
+    order = torch.tensor([i for group in groups for i in group], device=pieces[0].device)
+    return torch.cat(pieces)[order.argsort()]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One group of rows that went through the body: their indices, the padded batch, and its last hidden states."""
+
+    rows: list[int]
+    batch: PaddedBatch
+    hidden_BLD: Tensor
+
+
+def passes(
+    body: nn.Module, rows: Sequence[TokenRow], *, max_tokens: int | None = None, padding_side: str = "right"
+) -> Iterator[Pass]:
+    """Send rows through the body in groups of similar length, charging the open ledger for each; as `run_body`."""
     device = next(body.parameters()).device
     budget = max_tokens or TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cuda"])
     lengths = [len(row) for row in rows]
-    groups = length_groups(lengths, budget)
     cost = pass_cost(body)
-    pieces = []
-    for group in groups:
+    for group in length_groups(lengths, budget):
         batch = pad([rows[i] for i in group], device, side=padding_side)
         hidden_BLD = body(
             input_ids=batch.ids_BL,
@@ -49,7 +69,6 @@ def run_body(
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
-        pieces.append(readout(hidden_BLD, batch.content_BL))
         own = [lengths[i] for i in group]
         charge(
             sequences=len(group),
@@ -57,5 +76,4 @@ def run_body(
             padded_tokens=batch.ids_BL.numel(),
             model_flops=cost.of(own),
         )
-    order = torch.tensor([i for group in groups for i in group], device=device)
-    return torch.cat(pieces)[order.argsort()]
+        yield Pass(group, batch, hidden_BLD)

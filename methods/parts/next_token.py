@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from methods.parts.flops import pass_cost
-from methods.parts.forward import TOKENS_PER_PASS
+from methods.parts.forward import passes
 from methods.parts.ledger import charge
 from methods.parts.losses import LossTerm
-from methods.parts.tokens import TokenRow, length_groups, pad
+from methods.parts.tokens import TokenRow
 
 LOGITS_AT_ONCE = 2**24
 """Numbers in one block of logits: 64 MiB in float32."""
@@ -30,28 +29,18 @@ def next_token_loss(body: nn.Module, head: nn.Linear, rows: Sequence[TokenRow]) 
     Returns:
         The sum in nats, and the number of tokens that were predicted.
     """
-    device = head.weight.device
-    lengths = [len(row) for row in rows]
-    cost = pass_cost(body)
     # Two FLOPs per multiply-add; with gradients the products for input and weight too.
     per_prediction = 2.0 * head.weight.numel() * (3 if torch.is_grad_enabled() else 1)
+    predictions = sum(map(len, rows)) - len(rows)
     sums = []
-    for group in length_groups(lengths, TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cuda"])):
-        batch = pad([rows[i] for i in group], device)
-        hidden_BLD = body(
-            input_ids=batch.ids_BL, attention_mask=batch.mask_BL, position_ids=batch.positions_BL, use_cache=False
-        ).last_hidden_state
+    for one in passes(body, rows):
+        batch = one.batch
         real_BL = torch.ones_like(batch.content_BL) if batch.mask_BL is None else batch.mask_BL.bool()
         predicted_BL = real_BL[:, 1:]
-        sums.append(cross_entropy_sum(hidden_BLD[:, :-1][predicted_BL], head, batch.ids_BL[:, 1:][predicted_BL]))
-        own = [lengths[i] for i in group]
-        charge(
-            sequences=len(group),
-            real_tokens=sum(own),
-            padded_tokens=batch.ids_BL.numel(),
-            model_flops=cost.of(own) + per_prediction * (sum(own) - len(own)),
-        )
-    return LossTerm(torch.stack(sums).sum(), float(sum(lengths) - len(lengths)))
+        sums.append(cross_entropy_sum(one.hidden_BLD[:, :-1][predicted_BL], head, batch.ids_BL[:, 1:][predicted_BL]))
+    # The passes have paid for themselves; this is the head's share.
+    charge(sequences=0, real_tokens=0, padded_tokens=0, model_flops=per_prediction * predictions)
+    return LossTerm(torch.stack(sums).sum(), float(predictions))
 
 
 def cross_entropy_sum(hidden_ND: Tensor, head: nn.Linear, target_N: Tensor) -> Tensor:
