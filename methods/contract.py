@@ -97,15 +97,14 @@ class Facts:
 class Start(Protocol):
     """What a stage starts from; the runner hands it to `Stage.build`."""
 
-    @property
-    def backbone(self) -> Path:
-        """Folder of the untouched backbone (for frozen helpers such as AutoRegEmbed's decoder)."""
-
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer that the previous stage left, or the backbone's."""
 
     def model(self, *, head: bool = False, causal: bool = True) -> PreTrainedModel:
         """Load the model that the previous stage left: the body, or with ``head`` the causal language model."""
+
+    def untouched(self) -> PreTrainedModel:
+        """Load the backbone with its head as it was before any stage (AutoRegEmbed's frozen decoder)."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +190,22 @@ class Stage(ABC):
         """
         return {"stage": self.name, **dataclasses.asdict(self)}  # type: ignore[call-overload]
 
+    def preparation(self) -> Mapping[str, Any] | None:
+        """Return what determines `prepare`'s outcome beside start, data, seed, precision and source, or None.
+
+        None, the default, says that there is nothing to prepare. Stages that return the same share one preparation.
+        """
+        return None
+
+    def prepare(self, trained: Trainable, examples: Sequence[Example]) -> Mapping[str, Tensor]:
+        """Compute what the stage needs to know of each example before it trains (AutoRegEmbed's reference scores).
+
+        Called once for every example, with the module as `build` made it, in evaluation mode and without gradients;
+        charged to the run. The tensors' first dimension is the examples; `collate` finds each example's slice in its
+        row, under the tensor's name.
+        """
+        raise TypeError(f"stage {self.name} declares a preparation: it must define prepare(trained, examples)")
+
     def cost(self, example: Example) -> int:
         """Length by which the trainer groups examples into micro-batches; any unit."""
         return sum(len(text) for value in example.values() for text in _texts(value))
@@ -238,6 +253,14 @@ class Method(ABC):
 
     causal: ClassVar[bool] = True
     """Whether the encoder's attention is causal; False makes it bidirectional."""
+
+    decodable: ClassVar[bool] = False
+    """Whether the untouched backbone reads the read-out as embeddings (``genembench reconstruct`` lets it)."""
+
+    @property
+    def new_tokens(self) -> tuple[str, ...]:
+        """Special tokens that the method adds to the tokenizer; the first stage's `build` gives them embeddings."""
+        return ()
 
     @abstractmethod
     def tokenize(

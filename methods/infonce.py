@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +14,7 @@ from genembench.problem import Problem
 from methods.contract import Example, Facts, Hyper, Recipe, Stage, Start, Trainable, hyper
 from methods.parts.adapt import LoraShape, Tuning, save_merged, trainable
 from methods.parts.forward import run_body
+from methods.parts.groups import padded, present
 from methods.parts.losses import LossTerm, info_nce
 from methods.parts.tokens import TokenRow
 from methods.registry import register
@@ -46,11 +46,8 @@ class BiEncoder(nn.Module):
         read_NkD = run_body(self.body, batch.queries + batch.documents, self.method.readout)
         vectors_ND = self.method.pool(read_NkD)
         query_BD, flat_MD = vectors_ND[: len(batch.queries)], vectors_ND[len(batch.queries) :]
-        slots_G = torch.arange(1 + self.method.hard_negatives, device=flat_MD.device)
-        present_BG = slots_G < torch.tensor(batch.group, device=flat_MD.device).unsqueeze(1)
-        documents_BGD = flat_MD.new_zeros(*present_BG.shape, flat_MD.shape[-1])
-        documents_BGD = documents_BGD.masked_scatter(present_BG.unsqueeze(-1), flat_MD)
-        vectors = {"query": query_BD, "documents": documents_BGD, "present": present_BG}
+        present_BG = present(batch.group, 1 + self.method.hard_negatives, flat_MD.device)
+        vectors = {"query": query_BD, "documents": padded(flat_MD, present_BG), "present": present_BG}
         return vectors if self.method.in_batch else self.method.loss(vectors)
 
 

@@ -42,6 +42,27 @@ def training_address(stage: Stage, *, start: str, data: str, seed: int, precisio
     )
 
 
+def preparation_address(stage: Stage, *, start: str, data: str, seed: int, precision: str, source: str) -> str | None:
+    """Address of what the stage prepares of its examples (`Stage.preparation`), or None where it prepares nothing.
+
+    The seed counts because building may draw the embeddings of new tokens.
+    """
+    declared = stage.preparation()
+    if declared is None:
+        return None
+    return address(
+        {
+            "engine": [ENGINE_VERSION, ENCODING_VERSION],
+            "start": start,
+            "preparation": dict(declared),
+            "data": data,
+            "seed": seed,
+            "precision": precision,
+            "source": source,
+        }
+    )
+
+
 def run_address(weights: str, method: Method, source: str, benchmark: str, precision: str) -> str:
     """Address of a planned run: weights (by training address or content), the way to a vector, and the benchmark."""
     return address(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase
 
 from methods.contract import Example, Method, Stage
 from methods.parts.backbone import load_tokenizer
 from methods.parts.flops import PassCost, attention_per_length_squared, matrices
 from methods.parts.tokens import TokenRow
+from methods.parts.vocabulary import add_tokens
 from runners.backbones import Backbone
 from runners.plan import Estimate
 from runners.spec import RunSpec
@@ -23,7 +24,7 @@ class Estimator:
     """Estimates runs that start from one backbone, as if all weights were trained and each token passed once."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.tokenizer = load_tokenizer(backbone.folder)
+        self.backbone = backbone
         config = AutoConfig.from_pretrained(backbone.folder)
         with torch.device("meta"):
             model = AutoModel.from_config(config)
@@ -32,17 +33,19 @@ class Estimator:
 
     def of(self, spec: RunSpec, method: Method) -> dict[str, Estimate]:
         """Estimate each stage of the run, by its training address."""
+        tokenizer = load_tokenizer(self.backbone.folder)
+        add_tokens(tokenizer, method.new_tokens)
         found = {}
         for stage, address in zip(method.stages(), spec.stage_addresses, strict=True):
             data = spec.data[stage.data]
-            lengths = self._lengths(stage, data.rows[:SAMPLE])
+            lengths = _lengths(stage, data.rows[:SAMPLE], tokenizer)
             seen = len(data.rows) * stage.recipe.epochs / max(1, min(SAMPLE, len(data.rows)))
             found[address] = Estimate(seen * sum(lengths), seen * self.cost.of(lengths))
         return found
 
-    def _lengths(self, stage: Stage, rows: Sequence[Example]) -> list[int]:
-        batch = stage.collate(rows, self.tokenizer)
-        return [len(row) for row in _token_rows(batch)]
+
+def _lengths(stage: Stage, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [len(row) for row in _token_rows(stage.collate(rows, tokenizer))]
 
 
 def _token_rows(value: object) -> list[TokenRow]:

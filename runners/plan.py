@@ -12,14 +12,14 @@ from benchmarks.finished import PRECISION, finished_address
 from benchmarks.suite import Benchmark
 from benchmarks.training_data import TrainingData, with_seed
 from genembench.problem import Problem
-from methods.contract import Method
+from methods.contract import Example, Method
 from methods.registry import MethodEntry
-from runners.addresses import evaluation_address, run_address, training_address
+from runners.addresses import evaluation_address, preparation_address, run_address, training_address
 from runners.backbones import Backbone
 from runners.engine import Engine
+from runners.outcomes import StageData
 from runners.records import read_status
 from runners.spec import MethodChoice, RunSpec
-from runners.stages import StageData
 
 FINISHED_PREFIX = "sentence-transformers:"
 
@@ -34,6 +34,8 @@ class Planner:
     engine: Engine
     output: Path
     configuration: Mapping[str, Any] = field(repr=False)
+    held_out: Mapping[int, tuple[Example, ...]] = field(default_factory=dict, repr=False)
+    """Triplets beyond every budget, by seed."""
 
     def runs(
         self,
@@ -82,16 +84,17 @@ class Planner:
         prefixes: Mapping[str, TrainingData],
     ) -> RunSpec:
         assert self.backbone is not None
-        at, addresses = self.backbone.address, []
+        at, addresses, preparations = self.backbone.address, [], []
         for stage in method.stages():
-            at = training_address(
-                stage,
-                start=at,
-                data=prefixes[stage.data].address,
-                seed=seed,
-                precision=self.engine.precision,
-                source=entry.source,
-            )
+            facts: dict[str, Any] = {
+                "start": at,
+                "data": prefixes[stage.data].address,
+                "seed": seed,
+                "precision": self.engine.precision,
+                "source": entry.source,
+            }
+            preparations.append(preparation_address(stage, **facts))
+            at = training_address(stage, **facts)
             addresses.append(at)
         where = self._run_address(at, method, entry)
         short = budget.label.replace("=", "").replace(",", "-")
@@ -106,6 +109,8 @@ class Planner:
             data={kind: StageData(kind, data.ids, data.rows) for kind, data in prefixes.items()},
             data_facts={kind: _facts(data) for kind, data in prefixes.items()},
             stage_addresses=tuple(addresses),
+            preparations=tuple(preparations),
+            held_out=self.held_out.get(seed, ()),
         )
 
     def _spec(self, run: str, label: str, **given: Any) -> RunSpec:
@@ -119,6 +124,7 @@ class Planner:
             "data": {},
             "data_facts": {},
             "stage_addresses": (),
+            "preparations": (),
         }
         values = nothing | given
         name = values["method"].name if values["method"] else f"{FINISHED_PREFIX}{values['finished']}"

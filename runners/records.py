@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks.evaluate import Prediction, TaskScore
 from methods.contract import Method
 from runners.meter import total
+from runners.outcomes import StageOutcome, attributed, spent
 from runners.output import write_json, write_text
 from runners.spec import RunSpec
-from runners.stages import StageOutcome, attributed, spent
 
 SCHEMA = 1
 PACKAGES = ("genembench", "torch", "transformers", "accelerate", "peft", "mteb", "sentence-transformers", "numpy")

@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks.suite import Benchmark
 from genembench.problem import Problem
-from methods.contract import Method
+from methods.contract import Example, Method
 from methods.registry import MethodEntry, discover
 from runners.backbones import Backbone
 from runners.engine import Engine
-from runners.stages import StageData
+from runners.outcomes import StageData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,8 @@ class RunSpec:
         data: Examples per data kind.
         data_facts: What the record says of them.
         stage_addresses: Training address of each stage.
+        preparations: Address of what each stage prepares of its examples, or None.
+        held_out: Triplets beyond every budget, on which the trainer watches alignment and uniformity.
         benchmark: What to measure on; None trains only.
         engine: How to execute.
         output: The output folder.
@@ -77,6 +79,8 @@ class RunSpec:
     data: Mapping[str, StageData] = field(repr=False)
     data_facts: Mapping[str, Any] = field(repr=False)
     stage_addresses: tuple[str, ...]
+    preparations: tuple[str | None, ...]
+    held_out: tuple[Example, ...] = field(default=(), repr=False)
     benchmark: Benchmark | None
     engine: Engine
     output: Path

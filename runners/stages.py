@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,35 +17,12 @@ from methods.encoder import files_hash
 from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
 from runners.engine import Engine
 from runners.meter import Costs
+from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
+from runners.preparation import prepare, prepared_before
 from runners.progress import Progress
 from runners.seeds import derive
 from runners.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class StageData:
-    """The examples of one kind that a run may consume, in order."""
-
-    kind: str
-    ids: tuple[str, ...]
-    rows: tuple[Example, ...]
-
-
-@dataclass(frozen=True)
-class StageOutcome:
-    """A trained stage: its weights and their `files_hash`, what it cost, and whether another run paid for it."""
-
-    name: str
-    address: str
-    weights: Path
-    content: str
-    costs: Costs
-    reused: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the stage as the record writes it."""
-        return {"name": self.name, "address": self.address, "reused": self.reused, "costs": self.costs.to_json()}
 
 
 @dataclass(frozen=True)
@@ -57,14 +33,21 @@ class FromFiles:
     folder: Path
     engine: Engine
 
+    def untouched(self) -> PreTrainedModel:
+        """Load the backbone with its head."""
+        return self._load(self.backbone, head=True, causal=True)
+
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer that stands with the weights."""
         return load_tokenizer(self.folder)
 
     def model(self, *, head: bool = False, causal: bool = True) -> PreTrainedModel:
         """Load the weights."""
+        return self._load(self.folder, head=head, causal=causal)
+
+    def _load(self, folder: Path, *, head: bool, causal: bool) -> PreTrainedModel:
         return load_model(
-            self.folder,
+            folder,
             device=self.engine.torch_device,
             head=head,
             causal=causal,
@@ -84,12 +67,16 @@ def train_stage(
     stages: Path,
     payer: str,
     outcomes: list[StageOutcome],
+    preparation: str | None = None,
+    held_out: Sequence[Example] = (),
 ) -> None:
     """Train a stage into ``stages/address``, or take what stands there, and append the outcome to ``outcomes``.
 
     A killed training goes on from its last checkpoint, in ``stages/.partial-address``. A training that fails is
     appended too, with what it cost until then. ``payer`` is the run that is charged: a stage counts as reused only
-    where another run has paid for it.
+    where another run has paid for it. Where the stage declares a preparation, ``preparation`` is its address: it is
+    computed or taken from ``stages/preparation``, and its cost is an outcome of its own. On ``held_out`` triplets the
+    trainer watches alignment and uniformity.
 
     Raises:
         Problem: what stands there was changed after it was written.
@@ -97,12 +84,20 @@ def train_stage(
     """
     final = stages / address
     if final.exists():
+        if preparation is not None:
+            outcomes.append(prepared_before(stage, preparation, stages, payer))
         outcomes.append(_reuse(stage, address, final, payer))
         return
     partial = stages / f".partial-{address}"
     partial.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive(seed, stage.name, "build"))
     trained = stage.build(start)
+    if preparation is not None:
+        rows, outcome = prepare(
+            stage, trained, preparation, label=label, data=data, engine=engine, stages=stages, payer=payer
+        )
+        data = replace(data, rows=rows)
+        outcomes.append(outcome)
     with Progress(f"{label}: {stage.name}", 0, "step") as bar:
 
         def show(done: int, steps: int, loss: float) -> None:
@@ -110,7 +105,17 @@ def train_stage(
                 bar.begin(steps, done - 1)
             bar.to(done, f"loss {loss:.4f}")
 
-        trainer = Trainer(stage, trained, data.ids, data.rows, engine=engine, seed=seed, folder=partial, on_step=show)
+        trainer = Trainer(
+            stage,
+            trained,
+            data.ids,
+            data.rows,
+            engine=engine,
+            seed=seed,
+            folder=partial,
+            on_step=show,
+            held_out=held_out,
+        )
         try:
             costs = trainer.train()
         except Exception:
@@ -144,13 +149,3 @@ def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome
             "Somebody changed them. Delete the folder; it is trained again.",
         )
     return StageOutcome(stage.name, address, folder / "weights", expected, costs, reused=paid_by != payer)
-
-
-def attributed(outcomes: Sequence[StageOutcome]) -> list[Costs]:
-    """Costs of every stage the run stands on: what the method costs."""
-    return [outcome.costs for outcome in outcomes]
-
-
-def spent(outcomes: Sequence[StageOutcome]) -> list[Costs]:
-    """Costs of the stages that this run trained itself: what this comparison paid."""
-    return [outcome.costs for outcome in outcomes if not outcome.reused]

@@ -24,12 +24,14 @@ from genembench.problem import Problem
 from methods.contract import Example, Stage, Trainable
 from methods.parts.ledger import Ledger, charging
 from methods.parts.losses import LossTerm
+from methods.parts.observe import Observations, observing
 from runners import checkpoint, interrupt
 from runners.engine import Engine
 from runners.interrupt import Interrupted
 from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
 from runners.schedule import learning_rate_factor
 from runners.seeds import derive
+from runners.watch import watch_points, watched
 
 ENGINE_VERSION = 1
 """Part of every training address: raise it when the trainer's arithmetic changes, and nothing old is reused."""
@@ -51,6 +53,7 @@ class Trainer:
         seed: The run's seed.
         folder: Where ``metrics.jsonl`` and checkpoints go.
         on_step: Called after every step with (steps done, steps in all, loss).
+        held_out: Triplets that are not trained on, whose alignment and uniformity are watched (`runners.watch`).
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class Trainer:
         seed: int,
         folder: Path,
         on_step: Callable[[int, int, float], None] | None = None,
+        held_out: Sequence[Example] = (),
     ) -> None:
+        self.held_out = held_out
         self.stage = stage
         self.tokenizer = trained.tokenizer
         self.ids = ids
@@ -103,8 +108,11 @@ class Trainer:
         metrics = self._open_metrics(first)
         try:
             for step in range(first, self.steps):
-                with watch.running(), charging(ledger):
+                seen = Observations()
+                with watch.running(), charging(ledger), observing(seen):
                     report = self._step(step)
+                report |= {f"diagnostic/{name}": value for name, value in seen.means().items()}
+                report |= self._watched(step + 1)
                 self.costs = self._charged(before, ledger, watch, step - first + 1, self.costs)
                 metrics.write(json.dumps({"step": step + 1, **report, "seconds": self.costs.training_seconds}) + "\n")
                 self._log(step + 1, report)
@@ -192,7 +200,7 @@ class Trainer:
         # Gradient caching. First pass: representations only; recomputation is not charged twice, so this one is free.
         states: list[Any] = []
         first: list[dict[str, Tensor]] = []
-        with torch.no_grad(), charging(None):
+        with torch.no_grad(), charging(None), observing(None):
             for batch in batches:
                 states.append(_random_state(self.engine.torch_device))
                 first.append(self.module(batch))
@@ -229,6 +237,13 @@ class Trainer:
         # Similar lengths together, so that a micro-batch pads little; the loss does not depend on the split.
         by_length = sorted(rows, key=self.stage.cost, reverse=True)
         return [list(by_length[i : i + size]) for i in range(0, len(by_length), size)]
+
+    def _watched(self, done: int) -> dict[str, float]:
+        """Alignment and uniformity after the first step and each quarter; nobody is charged for looking."""
+        body = getattr(self.raw_module, "body", None)
+        if not self.held_out or body is None or done not in watch_points(self.steps):
+            return {}
+        return watched(self.stage.method, body, self.tokenizer, self.held_out, self.engine.precision)
 
     def _optimizer(self) -> torch.optim.AdamW:
         # Decay pulls on matrices only; norms and biases have no scale to lose.

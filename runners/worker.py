@@ -29,10 +29,11 @@ from methods.parts.ledger import Ledger, charging
 from runners import interrupt
 from runners.addresses import evaluation_address
 from runners.interrupt import Interrupted
+from runners.outcomes import StageOutcome
 from runners.progress import Progress, say
 from runners.records import TaskResults, environment, make_record, method_facts, now, publish
 from runners.spec import RunSpec
-from runners.stages import FromFiles, StageOutcome, train_stage
+from runners.stages import FromFiles, train_stage
 from runners.trainer import Diverged
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
@@ -110,10 +111,13 @@ class _Run:
         entry, self.method = spec.method.resolve()
         self.source = entry.source
         weights, content = spec.backbone.folder, spec.backbone.address
-        for stage, address in zip(self.method.stages(), spec.stage_addresses, strict=True):
+        stages = zip(self.method.stages(), spec.stage_addresses, spec.preparations, strict=True)
+        for stage, address, preparation in stages:
             train_stage(
                 stage,
                 address,
+                preparation=preparation,
+                held_out=spec.held_out,
                 label=spec.label,
                 start=FromFiles(spec.backbone.folder, weights, spec.engine),
                 data=spec.data[stage.data],

@@ -20,7 +20,8 @@ from benchmarks.training_data import load_training_data
 from methods.encoder import make_encoder
 from methods.registry import discover
 from runners.engine import Engine
-from runners.stages import FromFiles, StageData, StageOutcome, train_stage
+from runners.outcomes import StageData, StageOutcome
+from runners.stages import FromFiles, train_stage
 from runners.worker import silence
 
 GRID = {

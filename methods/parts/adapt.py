@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,11 @@ class LoraShape:
     dropout: float
 
 
-def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape) -> nn.Module:
-    """Return ``model`` with exactly the weights of ``tuning`` requiring gradients, in training mode."""
+def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape, *, new_tokens: Sequence[int] = ()) -> nn.Module:
+    """Return ``model`` with exactly the weights of ``tuning`` requiring gradients, in training mode.
+
+    ``new_tokens`` are ids that a method added: with adapters their embeddings train too, and no other rows.
+    """
     if tuning == "full":
         model.requires_grad_(True)
         model.train()
@@ -34,9 +38,20 @@ def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape) -> nn.Mod
     # peft costs seconds to import; full fine-tuning does not pay for it.
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        trainable_token_indices={_embedding_name(model): list(new_tokens)} if new_tokens else None,
+    )
     adapted: nn.Module = get_peft_model(model, config)
     return adapted.train()
+
+
+def _embedding_name(model: PreTrainedModel) -> str:
+    embeddings = model.get_input_embeddings()
+    return next(str(name) for name, module in model.named_modules() if module is embeddings)
 
 
 def save_merged(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -30,11 +30,14 @@ class PassCost:
         return self.per_token * sum(lengths) + self.per_token_squared * sum(n * n for n in lengths)
 
 
-_known: WeakKeyDictionary[nn.Module, dict[bool, PassCost]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[tuple[bool, bool], PassCost]] = WeakKeyDictionary()
 
 
-def pass_cost(model: nn.Module) -> PassCost:
+def pass_cost(model: nn.Module, *, input_gradient: bool = False) -> PassCost:
     """Cost of a pass through ``model`` as it stands: with gradients where they are enabled and something is trained.
+
+    ``input_gradient`` says that the pass takes embeddings whose gradient is wanted (a frozen decoder of a trained
+    encoder), so that products for inputs are needed even where no weight is trained.
 
     One tiny pass with hooks finds out which linear layers run and which products the backward pass needs: the input's
     gradient where the input requires one, the weight's where the weight is trained. So LoRA, frozen layers and a first
@@ -42,12 +45,12 @@ def pass_cost(model: nn.Module) -> PassCost:
     """
     training = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
     costs = _known.setdefault(model, {})
-    if training not in costs:
-        costs[training] = _probe(model, training)
-    return costs[training]
+    if (training, input_gradient) not in costs:
+        costs[training, input_gradient] = _probe(model, training, input_gradient)
+    return costs[training, input_gradient]
 
 
-def _probe(model: nn.Module, training: bool) -> PassCost:
+def _probe(model: nn.Module, training: bool, input_gradient: bool) -> PassCost:
     tokens = 2
     total = 0.0
 
@@ -56,7 +59,7 @@ def _probe(model: nn.Module, training: bool) -> PassCost:
         weight = module.weight
         assert isinstance(weight, Tensor)
         products = 1
-        if training:
+        if training or input_gradient:
             products += int(inputs[0].requires_grad) + int(weight.requires_grad)
         rows = output.numel() // output.shape[-1]
         total += products * 2.0 * weight.numel() * rows / tokens
@@ -66,11 +69,16 @@ def _probe(model: nn.Module, training: bool) -> PassCost:
     # Dropout in the probe would consume random numbers and a resumed run would see others than an uninterrupted one.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            model(input_ids=torch.zeros(1, tokens, dtype=torch.long, device=device), use_cache=False)
+            ids = torch.zeros(1, tokens, dtype=torch.long, device=device)
+            if input_gradient:
+                embeds = model.get_input_embeddings()(ids)  # type: ignore[operator]
+                model(inputs_embeds=embeds.detach().requires_grad_(), use_cache=False)
+            else:
+                model(input_ids=ids, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
-    return PassCost(total, attention_per_length_squared(model) * (3.0 if training else 1.0))
+    return PassCost(total, attention_per_length_squared(model) * (3.0 if training or input_gradient else 1.0))
 
 
 def matrices(model: nn.Module) -> list[nn.Linear | Conv1D]:
@@ -92,7 +100,10 @@ def matrices(model: nn.Module) -> list[nn.Linear | Conv1D]:
 
 
 def _embeddings(model: nn.Module) -> list[nn.Module]:
-    return [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    # peft wraps an embedding of which some rows are trained, and keeps those rows in a part of the wrapper.
+    wrappers = [m for m in model.modules() if isinstance(getattr(m, "base_layer", None), nn.Embedding)]
+    parts = [part for wrapper in wrappers for part in wrapper.modules()]
+    return [*[m for m in model.modules() if isinstance(m, nn.Embedding)], *parts]
 
 
 def attention_per_length_squared(model: nn.Module) -> float:

@@ -16,6 +16,11 @@ TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}
 """Padded tokens in one pass: enough to keep the matrix products busy, few enough that lengths stay similar."""
 
 
+def tokens_per_pass(device: torch.device) -> int:
+    """Padded tokens that one pass on ``device`` should take."""
+    return TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cuda"])
+
+
 def run_body(
     body: nn.Module,
     rows: Sequence[TokenRow],
@@ -58,7 +63,7 @@ def passes(
 ) -> Iterator[Pass]:
     """Send rows through the body in groups of similar length, charging the open ledger for each; as `run_body`."""
     device = next(body.parameters()).device
-    budget = max_tokens or TOKENS_PER_PASS.get(device.type, TOKENS_PER_PASS["cuda"])
+    budget = max_tokens or tokens_per_pass(device)
     lengths = [len(row) for row in rows]
     cost = pass_cost(body)
     for group in length_groups(lengths, budget):

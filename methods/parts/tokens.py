@@ -35,8 +35,17 @@ class TextTemplate:
     suffix: str = ""
     prompt_is_content: bool = True
 
-    def rows(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[TokenRow]:
-        """Tokenise ``texts``.
+    def rows(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        texts: Sequence[str],
+        max_length: int | Sequence[int],
+        *,
+        bos: Sequence[int] | None = None,
+    ) -> list[TokenRow]:
+        """Tokenise ``texts``, each at most ``max_length`` tokens long (one number, or one for each text).
+
+        ``bos`` is what stands in front; None leaves it to the tokenizer (`starting_token`).
 
         Raises:
             Problem: the tokenizer has no fast implementation, or the prompt alone fills ``max_length``.
@@ -54,10 +63,11 @@ class TextTemplate:
             return_offsets_mapping=True,
             return_attention_mask=False,
         )
-        bos = starting_token(tokenizer)
+        front = starting_token(tokenizer) if bos is None else list(bos)
+        limits = [max_length] * len(texts) if isinstance(max_length, int) else max_length
         rows = []
-        for text, ids, spans in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            rows.append(self._row(text, ids, spans, bos, max_length))
+        for text, ids, spans, limit in zip(texts, encoded["input_ids"], encoded["offset_mapping"], limits, strict=True):
+            rows.append(self._row(text, ids, spans, front, limit))
         return rows
 
     def _row(

@@ -12,8 +12,9 @@ from methods.encoder import load_encoder, write_manifest
 from runners.contract_checks.encoding import ROLES, some_texts
 from runners.contract_checks.subject import Broken, Case, Subject
 from runners.engine import Engine
+from runners.outcomes import StageOutcome
 from runners.seeds import derive
-from runners.stages import FromFiles, StageOutcome, train_stage
+from runners.stages import FromFiles, train_stage
 
 TOLERANCE = 1e-6
 MOVED = 1e-5
@@ -82,6 +83,7 @@ def _train(case: Case, outcomes: list[StageOutcome]) -> None:
         stages=case.subject.scratch / "stages",
         payer="check",
         outcomes=outcomes,
+        preparation=None if stage.preparation() is None else f"stage-{case.number}",
     )
     _files(case, outcomes[-1].weights)
 

@@ -20,8 +20,9 @@ from methods.encoder import Encoder, make_encoder
 from methods.registry import MethodEntry
 from runners.engine import Engine
 from runners.new_backbone import Shape, learn_tokenizer, random_llama
+from runners.outcomes import StageData
 from runners.seeds import derive
-from runners.stages import FromFiles, StageData
+from runners.stages import FromFiles
 from runners.trainer import Trainer
 
 TINY = Shape(hidden=32, layers=2, heads=4, key_value_heads=2, intermediate=64, vocabulary=1024, context=512)
@@ -171,6 +172,8 @@ class Case:
         as_stage = cast(Stage, self.rehearsal(epochs))
         trained = _built(as_stage, FromFiles(self.subject.backbone, self.start, engine), seed)
         data = self.data(count, seed)
+        if as_stage.preparation() is not None:
+            data = replace(data, rows=_prepared(as_stage, trained, data.rows))
         where = self.subject.scratch / f"{folder}-{self.number}"
         where.mkdir(parents=True, exist_ok=True)
         return Trainer(as_stage, trained, data.ids, data.rows, engine=engine, seed=seed, folder=where, on_step=on_step)
@@ -191,6 +194,15 @@ def _built(stage: Stage, start: FromFiles, seed: int) -> Trainable:
             "Say what is to be trained: body.requires_grad_(True), or adapters with trainable(body, …).",
         )
     return trained
+
+
+def _prepared(stage: Stage, trained: Trainable, rows: Sequence[Example]) -> tuple[Example, ...]:
+    """Rows with what the stage needs to know of each before it trains, as a run hands them over."""
+    trained.module.eval()
+    with torch.no_grad():
+        tensors = stage.prepare(trained, rows)
+    trained.module.train()
+    return tuple({**row, **{name: values[i] for name, values in tensors.items()}} for i, row in enumerate(rows))
 
 
 class Rehearsal:

@@ -19,7 +19,8 @@ from methods.registry import MethodEntry, discover
 from runners.contract_checks.subject import make_backbone
 from runners.engine import Engine
 from runners.new_method import TEMPLATE, write
-from runners.stages import FromFiles, StageData, StageOutcome, train_stage
+from runners.outcomes import StageData, StageOutcome
+from runners.stages import FromFiles, train_stage
 from tests.conftest import CHECKOUT, Command
 from tests.test_import_cost import COMMAND, HEAVY, modules_after
 

@@ -9,7 +9,8 @@ from genembench.problem import Problem
 from methods.registry import discover
 from runners.backbones import resolve_backbone
 from runners.engine import Engine
-from runners.stages import FromFiles, StageData, StageOutcome, train_stage
+from runners.outcomes import StageData, StageOutcome
+from runners.stages import FromFiles, train_stage
 from runners.trainer import Diverged, Trainer
 
 

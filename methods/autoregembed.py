@@ -1,0 +1,177 @@
+"""AutoRegEmbed: compress a text into k tokens that a frozen decoder reads, then align what texts predict.
+
+Deng et al., "Following the Autoregressive Nature of LLM Embeddings via Compression and Alignment", arXiv 2502.11401.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from genembench.problem import Problem
+from methods.autoregembed_stages import Align, Compress
+from methods.contract import Facts, Hyper, Method, Phase, Role, Stage, hyper
+from methods.parts.adapt import Tuning
+from methods.parts.alignment import ReferenceSign
+from methods.parts.tokens import TextTemplate, TokenRow
+from methods.parts.vocabulary import ids_of
+from methods.registry import register
+
+Loss = Literal["sigmoid", "log_sigmoid", "kl", "js"]
+
+PROMPT = "This sentence means in one word: “"
+_TRIED = "our choice: best held-out retrieval of a few trials, docs/results/README.md"
+
+
+_PAPER = {
+    "max_length": Hyper(512, "paper"),
+    "max_target_length": Hyper(512, "paper"),
+    "compressed_tokens": Hyper(5, "paper"),
+    "prompt": Hyper(PROMPT, "authors' code, one string where the paper has two instructions"),
+    "compress_learning_rate": Hyper(2e-5, "paper; authors' script 1e-5"),
+    "compress_batch_size": Hyper(32, "paper and authors' script"),
+    "compress_epochs": Hyper(2, "paper; authors' script 1"),
+    "align_learning_rate": Hyper(5e-6, "paper and authors' script"),
+    "align_batch_size": Hyper(32, "paper; authors' script 128 over 4 devices"),
+    "align_epochs": Hyper(4, "paper and authors' script"),
+    "beta": Hyper(0.1, "paper and authors' code"),
+    "temperature": Hyper(0.1, "paper and authors' code"),
+    "hard_negatives": Hyper(1, "authors' code"),
+    "reference_sign": Hyper("paper", "paper, eq. 2; the released code adds"),
+    "schedule": Hyper("linear", "authors' script: its DeepSpeed configuration decays linearly"),
+    "warmup": Hyper(0.05, "authors' script; the paper is silent"),
+    "tuning": Hyper("full", "authors' scripts"),
+    "lora_rank": Hyper(32, "authors' code"),
+    "lora_alpha": Hyper(64, "authors' code"),
+    "lora_dropout": Hyper(0.1, "authors' code (hard-coded)"),
+}
+_SMALL = {
+    **_PAPER,
+    "compress_learning_rate": Hyper(1e-3, _TRIED),
+    "align_learning_rate": Hyper(1e-5, _TRIED),
+    "align_epochs": Hyper(1, _TRIED),
+}
+
+
+@register("autoregembed", trained="both", loss="sigmoid")
+@register("autoregembed-log-sigmoid", trained="both", loss="log_sigmoid")
+@register("autoregembed-kl", trained="both", loss="kl")
+@register("autoregembed-js", trained="both", loss="js")
+@register("autoregembed-compress-only", trained="compress", loss="sigmoid")
+@register("autoregembed-align-only", trained="align", loss="sigmoid")
+@dataclass(frozen=True, kw_only=True)
+class AutoRegEmbed(Method):
+    """Information compression, then conditional distribution alignment; ablations leave out or exchange one part."""
+
+    facts = Facts(
+        family="Generative",
+        paper="arXiv 2502.11401 (EMNLP 2025)",
+        summary="k compressed tokens that a frozen decoder can read; the embedding is their mean",
+        deviations=(
+            "Reference scores are subtracted, as in eq. 2; the released code adds them (reference_sign=released).",
+            "Several negatives share one denominator, as in the paper; the released code averages two-way losses.",
+            "Log-probabilities are taken in float32; the released code sums them in bfloat16.",
+            "The k tokens follow each row's own last token whatever the padding, and padding is told from length; the "
+            "released code tells it from token ids, so that its decoder cannot see the end token.",
+            "Both lengths include the k tokens, and the text is cut, never the prompt; the released code cuts a long "
+            "text's prompt off at evaluation.",
+            "The divergence variants compare both distributions behind the same text; the printed formula for the "
+            "negative has two different ones.",
+            "The learning rate decays linearly; the released script asks for a cosine that its engine overrides.",
+        ),
+        inference_cost="one pass over text, prompt and k tokens",
+    )
+    presets = {"paper": _PAPER, "small": _SMALL}
+
+    decodable = True
+
+    readout_kind: str = hyper("marked", "the k compressed tokens' hidden states; pooled to their mean", encodes=True)
+    compressed_tokens: int = hyper(5, "k, the tokens that a text is compressed into", encodes=True)
+    prompt: str = hyper(PROMPT, "follows the text and a line break, in alignment and evaluation", encodes=True)
+    max_target_length: int = hyper(512, "longest text to decode in tokens, end token included")
+    trained: Literal["both", "compress", "align"] = hyper("both", "which of the two stages are trained")
+    loss: Loss = hyper("sigmoid", "the scores S1 and S2: the paper's, or a variant of its appendix B")
+    reference_sign: ReferenceSign = hyper("paper", "paper: h subtracts the reference; released: adds it, as a bug did")
+    beta: float = hyper(0.1, "scales log-probabilities inside the sigmoid (not in kl and js)")
+    temperature: float = hyper(0.1, "divides S1 and S2")
+    hard_negatives: int = hyper(1, "hard negatives taken from each triplet, the first ones")
+    compress_learning_rate: float = hyper(2e-5, "peak learning rate of compression")
+    compress_batch_size: int = hyper(32, "examples in an optimizer step of compression, over all processes")
+    compress_epochs: int = hyper(2, "passes of compression over its examples")
+    align_learning_rate: float = hyper(5e-6, "peak learning rate of alignment")
+    align_batch_size: int = hyper(32, "triplets in an optimizer step of alignment, over all processes")
+    align_epochs: int = hyper(4, "passes of alignment over its triplets")
+    schedule: Literal["constant", "linear", "cosine"] = hyper("linear", "how the learning rates fall after warm-up")
+    warmup: float = hyper(0.05, "fraction of each stage spent on warm-up")
+    weight_decay: float = hyper(0.0, "AdamW's weight decay")
+    tuning: Tuning = hyper("full", "full: all weights; lora: low-rank adapters and the k tokens' embeddings")
+    lora_rank: int = hyper(32, "rank of the adapters")
+    lora_alpha: int = hyper(64, "scale of the adapters, over the rank")
+    lora_dropout: float = hyper(0.1, "dropout in front of the adapters")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        if self.compressed_tokens < 1 or self.hard_negatives < 1 or not self.temperature > 0 or not self.beta > 0:
+            raise Problem(
+                f"compressed_tokens={self.compressed_tokens}, hard_negatives={self.hard_negatives}, "
+                f"temperature={self.temperature}, beta={self.beta}: not a loss",
+                "The first two must be 1 or more, the others above 0.",
+            )
+
+    @property
+    def new_tokens(self) -> tuple[str, ...]:
+        """``<EMBED0>`` and so on, k of them."""
+        return tuple(f"<EMBED{i}>" for i in range(self.compressed_tokens))
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Compression, then alignment, or one of them."""
+        return tuple(stage for stage in (Compress(self), Align(self)) if self.trained in ("both", stage.name))
+
+    def tokenize(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], role: Role, phase: Phase
+    ) -> list[TokenRow]:
+        """Tokenise text and prompt, apart in training and as one string in evaluation, and append the k tokens."""
+        if phase == "train":
+            return self.instructed(tokenizer, texts, [self.prompt] * len(texts))
+        marks = ids_of(tokenizer, self.new_tokens)
+        rows = TextTemplate(suffix="\n" + self.prompt).rows(tokenizer, texts, self.max_length - len(marks))
+        return [_compressed(row.ids, marks) for row in rows]
+
+    def instructed(
+        self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], instructions: Sequence[str]
+    ) -> list[TokenRow]:
+        """``[BOS] + text + "\\n" + instruction + "\\n"``, the two tokenised apart, and the k tokens.
+
+        The text is cut to ``max_length``, an instruction to half of it.
+        """
+        if not texts:
+            return []
+        marks = ids_of(tokenizer, self.new_tokens)
+        bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        behind = TextTemplate(suffix="\n").rows(tokenizer, instructions, self.max_length // 2, bos=[])
+        room = [self.max_length - len(row) - len(marks) for row in behind]
+        rows = TextTemplate(suffix="\n").rows(tokenizer, texts, room, bos=bos)
+        return [_compressed(row.ids + after.ids, marks) for row, after in zip(rows, behind, strict=True)]
+
+    def targets(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids to decode, in the backbone's own vocabulary, with an end token.
+
+        Raises:
+            Problem: the tokenizer has no end token.
+        """
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise Problem("the tokenizer has no end token (eos_token)", "AutoRegEmbed's decoder has to predict one.")
+        found = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        for i, text in enumerate(texts):
+            # The decoder does not know the k tokens: where a text spells one out, it is read letter by letter.
+            if any(name in text for name in self.new_tokens):
+                found[i] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [[*ids[: self.max_target_length - 1], end] for ids in found]
+
+
+def _compressed(ids: list[int], marks: list[int]) -> TokenRow:
+    return TokenRow(ids + marks, [False] * len(ids) + [True] * len(marks))
