@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -46,13 +47,18 @@ class Compressor(nn.Module):
         """Compressed tokens of each row ``[N, k, D]``."""
         return run_body(self.body, rows, self.stage.method.readout)
 
+    def hidden(self, prefix_NkD: Tensor, targets: Sequence[list[int]]) -> Tensor:
+        """The decoder's last hidden states at the target positions, flat ``[M, D]``."""
+        recompute = bool(getattr(self.body, "is_activation_checkpointing", False)) and self.training
+        return self.decoder.hidden(prefix_NkD, targets, recompute=recompute)
+
     def logp(self, prefix_NkD: Tensor, targets: Sequence[list[int]]) -> Tensor:
         """Summed log-probability of each target behind its prefix ``[N]``, end token included."""
         return sum_over(self.token_logp(prefix_NkD, targets), targets)
 
     def token_logp(self, prefix_NkD: Tensor, targets: Sequence[list[int]]) -> Tensor:
         """Log-probability of each token of each target, flat ``[M]``."""
-        hidden_MD = self.decoder.hidden(prefix_NkD, targets)
+        hidden_MD = self.hidden(prefix_NkD, targets)
         ids_M = torch.tensor([token for target in targets for token in target], device=hidden_MD.device)
         return self.decoder.token_logp(hidden_MD, ids_M)
 
@@ -68,6 +74,7 @@ class _OnDecoder(Stage):
     def build(self, start: Start) -> Trainable:
         """Load the encoder, give it the k tokens where it lacks them, and put the untouched backbone behind it."""
         method, tokenizer = self.method, start.tokenizer()
+        method.end_token(tokenizer)
         add_tokens(tokenizer, method.new_tokens)
         model = start.model()
         make_room(model, tokenizer)
@@ -222,8 +229,7 @@ class Align(_OnDecoder):
         if batch.reference_BG is None:
             raise ValueError("a batch of the align stage has no reference scores: prepare() was not run on its rows")
         method = self.method
-        firsts = [sum(batch.group[:i]) for i in range(len(batch.group))]
-        positives = [batch.targets[first] for first in firsts]
+        positives = [batch.targets[first] for first in accumulate(batch.group[:-1], initial=0)]
         logp_N = model.logp(torch.cat([query_MkD, positive_BkD]), [*batch.targets, *positives])
         query_BG, self_B = padded(logp_N[: len(query_MkD)], present_BG), logp_N[len(query_MkD) :]
         observe("logp/query_to_positive", query_BG[:, 0])
@@ -236,8 +242,10 @@ class Align(_OnDecoder):
     def _divergences(
         self, model: Compressor, query_MkD: Tensor, document_MkD: Tensor, batch: AlignBatch, present_BG: Tensor
     ) -> tuple[Tensor, Tensor]:
-        hidden_2TD = model.decoder.hidden(torch.cat([document_MkD, query_MkD]), [*batch.targets, *batch.targets])
-        per_token_T = model.decoder.divergence(*_halves(hidden_2TD), "js" if self.method.loss == "js" else "kl")
+        hidden_2TD = model.hidden(torch.cat([document_MkD, query_MkD]), [*batch.targets, *batch.targets])
+        of_document_TD, of_query_TD = hidden_2TD.chunk(2)
+        kind: Literal["kl", "js"] = "js" if self.method.loss == "js" else "kl"
+        per_token_T = model.decoder.divergence(of_document_TD, of_query_TD, kind)
         lengths_M = torch.tensor([len(target) for target in batch.targets], device=per_token_T.device)
         divergence_BG = padded(sum_over(per_token_T, batch.targets) / lengths_M, present_BG)
         observe("divergence/positive", divergence_BG[:, 0])
@@ -246,11 +254,6 @@ class Align(_OnDecoder):
 
     def _present(self, batch: AlignBatch, device: torch.device) -> Tensor:
         return present(batch.group, 1 + self.method.hard_negatives, device)
-
-
-def _halves(hidden_2TD: Tensor) -> tuple[Tensor, Tensor]:
-    first_TD, second_TD = hidden_2TD.chunk(2)
-    return first_TD, second_TD
 
 
 def _for_each_document(query_BkD: Tensor, group: Sequence[int]) -> Tensor:

@@ -22,6 +22,7 @@ from methods.parts.adapt import save_merged
 from methods.parts.losses import LossTerm
 from methods.parts.readout import READOUTS, normalised_mean
 from methods.parts.tokens import TokenRow
+from methods.parts.vocabulary import add_tokens, make_room
 
 Role = Literal["query", "document", "symmetric"]
 """Which side a text stands on; ``symmetric`` where a task treats both sides alike (STS)."""
@@ -149,9 +150,13 @@ class Stage(ABC):
     def build(self, start: Start) -> Trainable:
         """Make the one trainable module. Only parameters that require gradients are trained and checkpointed.
 
-        The default trains all weights of the body, by the stage's own `forward`.
+        The default trains all weights of the body, by the stage's own `forward`. A module's attribute ``body`` is the
+        encoder as it will be saved, without head: what `finish` writes by default, and what the trainer watches.
         """
-        return Trainable(WholeBody(self, start.model(causal=self.method.causal).train()), start.tokenizer())
+        model, tokenizer = start.model(causal=self.method.causal), start.tokenizer()
+        add_tokens(tokenizer, self.method.new_tokens)
+        make_room(model, tokenizer)
+        return Trainable(WholeBody(self, model.train()), tokenizer)
 
     def forward(self, body: nn.Module, batch: Any) -> Mapping[str, LossTerm] | Mapping[str, Tensor]:
         """Compute what `loss_kind` asks for; called by the module of the default `build`, by no other."""
@@ -201,8 +206,8 @@ class Stage(ABC):
         """Compute what the stage needs to know of each example before it trains (AutoRegEmbed's reference scores).
 
         Called once for every example, with the module as `build` made it, in evaluation mode and without gradients;
-        charged to the run. The tensors' first dimension is the examples; `collate` finds each example's slice in its
-        row, under the tensor's name.
+        charged to the run. The tensors' first dimension is the examples, of one shape for all; they are kept in
+        float32. `collate` finds each example's slice in its row, under the tensor's name, which is no field of the row.
         """
         raise TypeError(f"stage {self.name} declares a preparation: it must define prepare(trained, examples)")
 

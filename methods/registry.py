@@ -70,14 +70,26 @@ class MethodEntry:
 
         The shared parts and the contract are not in it: `ENCODING_VERSION` and the trainer's version stand for them.
         """
-        digest = hashlib.sha256()
-        for cls in (self.cls, *(type(stage) for stage in self.create("default").stages())):
-            for base in cls.__mro__:
-                # Two classes of one file are two methods, so the name counts as well as the file.
-                if issubclass(base, Method | Stage) and base not in (Method, Stage):
-                    digest.update(f"{base.__qualname__}\0".encode())
-                    digest.update(Path(inspect.getfile(base)).read_bytes())
-        return digest.hexdigest()
+        return _source(self.cls, *(type(stage) for stage in self.create("default").stages()))
+
+
+def stage_source(stage: Stage) -> str:
+    """Hash of the classes that make one stage: its method's and its own, not those of the stages beside it.
+
+    So siblings that share a stage share what was trained, whatever else they train.
+    """
+    return _source(type(stage.method), type(stage))
+
+
+def _source(*classes: type[Method] | type[Stage]) -> str:
+    digest = hashlib.sha256()
+    for cls in classes:
+        for base in cls.__mro__:
+            # Two classes of one file are two methods, so the name counts as well as the file.
+            if issubclass(base, Method | Stage) and base not in (Method, Stage):
+                digest.update(f"{base.__qualname__}\0".encode())
+                digest.update(Path(inspect.getfile(base)).read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass

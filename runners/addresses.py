@@ -29,11 +29,13 @@ def training_address(stage: Stage, *, start: str, data: str, seed: int, precisio
         precision: float32 or bfloat16.
         source: Hash of the method's source.
     """
+    declared = stage.preparation()
     return address(
         {
             "engine": [ENGINE_VERSION, ENCODING_VERSION],
             "start": start,
             "stage": stage.identity(),
+            **({} if declared is None else {"preparation": dict(declared)}),
             "data": data,
             "seed": seed,
             "precision": precision,
@@ -54,6 +56,7 @@ def preparation_address(stage: Stage, *, start: str, data: str, seed: int, preci
         {
             "engine": [ENGINE_VERSION, ENCODING_VERSION],
             "start": start,
+            "stage": stage.name,
             "preparation": dict(declared),
             "data": data,
             "seed": seed,

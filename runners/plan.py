@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
 from benchmarks.finished import PRECISION, finished_address
+from benchmarks.held_out import held_out_triplets
 from benchmarks.suite import Benchmark
 from benchmarks.training_data import TrainingData, with_seed
 from genembench.problem import Problem
 from methods.contract import Example, Method
-from methods.registry import MethodEntry
+from methods.registry import MethodEntry, stage_source
 from runners.addresses import evaluation_address, preparation_address, run_address, training_address
 from runners.backbones import Backbone
 from runners.engine import Engine
@@ -22,6 +23,8 @@ from runners.records import read_status
 from runners.spec import MethodChoice, RunSpec
 
 FINISHED_PREFIX = "sentence-transformers:"
+WATCHED = 128
+"""Triplets beyond the largest budget on which training is watched, where there are as many."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,6 @@ class Planner:
     engine: Engine
     output: Path
     configuration: Mapping[str, Any] = field(repr=False)
-    held_out: Mapping[int, tuple[Example, ...]] = field(default_factory=dict, repr=False)
-    """Triplets beyond every budget, by seed."""
 
     def runs(
         self,
@@ -54,6 +55,10 @@ class Planner:
             if names.count(name) > 1:
                 raise Problem(f"two finished models are called '{name}'", "Rename one folder, or compare them apart.")
         ordered = {(kind, seed): with_seed(data, seed) for kind, data in self.data.items() for seed in seeds}
+        watched: dict[int, tuple[Example, ...]] = {}
+        if "triplets" in self.data and budgets:
+            largest = max(budget.cap("triplets") for budget in budgets)
+            watched = {seed: held_out_triplets(ordered["triplets", seed], largest, WATCHED) for seed in seeds}
         plan = [self._finished(path) for path in finished]
         plan += [self._untrained(choice, entry, method) for choice, entry, method in methods if not method.needs]
         for budget in budgets:
@@ -61,7 +66,8 @@ class Planner:
                 for choice, entry, method in methods:
                     if method.needs:
                         prefixes = {kind: _prefix(choice.name, kind, budget, ordered, seed) for kind in method.needs}
-                        plan.append(self._trained(choice, entry, method, budget, seed, prefixes))
+                        run = self._trained(choice, entry, method, budget, seed, prefixes)
+                        plan.append(replace(run, held_out=watched.get(seed, ())))
         return plan
 
     def _finished(self, path: str) -> RunSpec:
@@ -91,7 +97,7 @@ class Planner:
                 "data": prefixes[stage.data].address,
                 "seed": seed,
                 "precision": self.engine.precision,
-                "source": entry.source,
+                "source": stage_source(stage),
             }
             preparations.append(preparation_address(stage, **facts))
             at = training_address(stage, **facts)
@@ -110,7 +116,6 @@ class Planner:
             data_facts={kind: _facts(data) for kind, data in prefixes.items()},
             stage_addresses=tuple(addresses),
             preparations=tuple(preparations),
-            held_out=self.held_out.get(seed, ()),
         )
 
     def _spec(self, run: str, label: str, **given: Any) -> RunSpec:
@@ -217,5 +222,8 @@ def describe(plan: Sequence[RunSpec], estimates: Mapping[str, Estimate]) -> str:
             f"{sum(cost.tokens for cost in costs):>10,.0f} {flops / 1e12:>9,.2f}  {state}"
         )
     waiting = sum(not is_done(spec) for spec in plan)
-    lines.append(f"{len(plan)} runs, {waiting} to do; training estimated at {total / 1e12:,.2f} TFLOPs")
+    lines.append(
+        f"{len(plan)} runs, {waiting} to do; training estimated at {total / 1e12:,.2f} TFLOPs "
+        "(passes of the encoder; frozen decoders and what stages prepare come on top)"
+    )
     return "\n".join(lines)

@@ -7,14 +7,13 @@ its content), and what it cost. Stages of other runs with the same start, rows a
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from genembench.problem import Problem
@@ -29,10 +28,11 @@ from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
 from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
 from runners.progress import Progress
+from runners.watch import evaluating
 
 EXAMPLES_AT_ONCE = 256
-TENSORS = "model.safetensors"
-"""A name that `files_hash` counts."""
+TENSORS = "prepared.safetensors"
+ROW_IDS = "row_ids"
 
 
 def prepare(
@@ -45,133 +45,146 @@ def prepare(
     engine: Engine,
     stages: Path,
     payer: str,
-) -> tuple[tuple[Example, ...], StageOutcome]:
+    outcomes: list[StageOutcome],
+) -> tuple[Example, ...]:
     """Compute the stage's preparation into ``stages/prepared-ADDRESS`` or read it; return rows that carry it.
 
-    A killed computation goes on where it last saved.
+    A killed computation goes on where it last saved. The outcome is appended to ``outcomes``, that of a computation
+    that fails too, with what it cost until then.
 
     Raises:
         Problem: what stands there is of other rows, or was changed.
     """
-    final = _folder(stages, address)
-    if not final.exists():
+    final = stages / f"prepared-{address}"
+    if final.exists():
+        outcomes.append(_reuse(stage, address, final, payer))
+    else:
         partial = stages / f".partial-prepared-{address}"
         partial.mkdir(parents=True, exist_ok=True)
-        costs = _compute(stage, trained, partial, label=label, data=data, engine=engine)
-        record = {"stage": stage.name, "address": address, "content": files_hash(partial, [TENSORS]), "payer": payer}
-        write_json(partial / "prepared.json", record | {"costs": costs.to_json()})
-        if final.exists():
-            shutil.rmtree(partial)
-        else:
-            partial.replace(final)
-    outcome = prepared_before(stage, address, stages, payer)
+        work = _Work(stage, trained, partial, data, engine)
+        try:
+            work.go(f"{label}: {stage.name}, preparation")
+        except Exception:
+            outcomes.append(StageOutcome(_name(stage), address, partial, "", work.costs, reused=False))
+            raise
+        content = files_hash(partial, [TENSORS])
+        record = {"stage": stage.name, "address": address, "content": content, "payer": payer}
+        write_json(partial / "prepared.json", record | {"costs": work.costs.to_json()})
+        partial.replace(final)
+        outcomes.append(StageOutcome(_name(stage), address, final, content, work.costs, reused=False))
     tensors = _read(final / TENSORS, data.ids)
-    rows = tuple({**row, **{name: values[i] for name, values in tensors.items()}} for i, row in enumerate(data.rows))
-    return rows, outcome
+    return tuple({**row, **{name: values[i] for name, values in tensors.items()}} for i, row in enumerate(data.rows))
 
 
-def prepared_before(stage: Stage, address: str, stages: Path, payer: str) -> StageOutcome:
-    """Return the outcome of a preparation that stands: its cost, and whether another run has paid for it.
+def _name(stage: Stage) -> str:
+    return f"{stage.name}: preparation"
 
-    Raises:
-        Problem: it is not there, or is not what was computed.
-    """
-    folder = _folder(stages, address)
+
+def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome:
     try:
         record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         costs, expected, paid_by = Costs.from_json(record["costs"]), record["content"], record["payer"]
     except (OSError, ValueError, KeyError) as error:
         raise Problem(
             f"the preparation of stage {stage.name} in {folder} cannot be read: {error}",
-            "Delete that folder, and stages that were trained on it, to compute them again.",
+            "Delete the folder; it is computed again.",
         ) from error
     if files_hash(folder, [TENSORS]) != expected:
         raise Problem(
             f"the tensors in {folder} are not those that were computed there",
             "Somebody changed them. Delete the folder; they are computed again.",
         )
-    return StageOutcome(f"{stage.name}: preparation", address, folder, expected, costs, reused=paid_by != payer)
+    return StageOutcome(_name(stage), address, folder, expected, costs, reused=paid_by != payer)
 
 
-def _folder(stages: Path, address: str) -> Path:
-    return stages / f"prepared-{address}"
+class _Work:
+    """Computing a preparation, chunk by chunk, from where an earlier process saved it."""
 
+    def __init__(self, stage: Stage, trained: Trainable, folder: Path, data: StageData, engine: Engine) -> None:
+        self.stage = stage
+        self.trained = trained
+        self.file = folder / TENSORS
+        self.data = data
+        self.engine = engine
+        self.costs = Costs()
+        self.tensors: dict[str, Tensor] = {}
+        self.done = 0
+        if self.file.exists():
+            self.costs, self.tensors = _resume(self.file, data.ids)
+            self.done = len(next(iter(self.tensors.values())))
 
-def _compute(stage: Stage, trained: Trainable, folder: Path, *, label: str, data: StageData, engine: Engine) -> Costs:
-    device = engine.torch_device
-    costs, parts = _resume(folder, data.ids)
-    done = len(next(iter(parts.values()))) if parts else 0
-    before, ledger, watch = costs, Ledger(), Stopwatch(device)
-    reset_peak_memory(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=engine.precision == "bfloat16")
-    last = time.monotonic()
-    trained.module.eval()
-    with Progress(f"{label}: {stage.name}, preparation", len(data.rows), "example") as bar:
-        bar.begin(len(data.rows), done)
-        while done < len(data.rows):
-            chunk = data.rows[done : done + EXAMPLES_AT_ONCE]
-            with watch.running(), charging(ledger), torch.no_grad(), autocast:
-                found = {name: values.float().cpu() for name, values in stage.prepare(trained, chunk).items()}
-            _check(stage, found, len(chunk))
-            parts = {name: torch.cat([parts[name], values]) if parts else values for name, values in found.items()}
-            done += len(chunk)
-            bar.to(done)
-            costs = Costs(
-                unique_examples={stage.data: done},
-                examples_seen={},
-                real_tokens=before.real_tokens + ledger.real_tokens,
-                padded_tokens=before.padded_tokens + ledger.padded_tokens,
-                model_flops=before.model_flops + ledger.model_flops,
-                training_seconds=before.training_seconds + watch.seconds,
-                peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(device)),
-            )
-            stopping = interrupt.asked() and done < len(data.rows)
-            if done == len(data.rows) or stopping or time.monotonic() - last >= engine.checkpoint_seconds:
-                _save(folder, parts, data.ids[:done], costs)
-                last = time.monotonic()
-            if stopping:
-                raise Interrupted(
-                    f"stopped on request after preparing {done} examples; the same command goes on"
+    def go(self, label: str) -> None:
+        """Compute what is not there, and save it all."""
+        rows, device = self.data.rows, self.engine.torch_device
+        size = min(EXAMPLES_AT_ONCE, self.engine.micro_batch or EXAMPLES_AT_ONCE)
+        before, ledger, watch = self.costs, Ledger(), Stopwatch(device)
+        last = time.monotonic()
+        with Progress(label, len(rows), "example") as bar, evaluating(self.trained.module):
+            bar.begin(len(rows), self.done)
+            if device.type == "cuda" and self.done < len(rows):
+                # What only a GPU's first pass pays (kernel selection, allocation) is not charged.
+                with charging(None):
+                    self._chunk(rows[self.done : self.done + size])
+            reset_peak_memory(device)
+            while self.done < len(rows):
+                with watch.running(), charging(ledger):
+                    found = self._chunk(rows[self.done : self.done + size])
+                known = self.tensors
+                self.tensors = {n: torch.cat([known[n], values]) if known else values for n, values in found.items()}
+                self.done = min(self.done + size, len(rows))
+                self.costs = Costs(
+                    unique_examples={self.stage.data: self.done},
+                    real_tokens=before.real_tokens + ledger.real_tokens,
+                    padded_tokens=before.padded_tokens + ledger.padded_tokens,
+                    model_flops=before.model_flops + ledger.model_flops,
+                    training_seconds=before.training_seconds + watch.seconds,
+                    peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(device)),
                 )
-    trained.module.train()
-    return costs
+                bar.to(self.done)
+                whole = self.done == len(rows)
+                if whole or interrupt.asked() or time.monotonic() - last >= self.engine.checkpoint_seconds:
+                    self._save()
+                    last = time.monotonic()
+                if interrupt.asked() and not whole:
+                    raise Interrupted(f"stopped on request after preparing {self.done} examples; run it again to go on")
+
+    def _chunk(self, rows: Sequence[Example]) -> dict[str, Tensor]:
+        device = self.engine.torch_device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.engine.precision == "bfloat16"):
+            found = self.stage.prepare(self.trained, rows)
+        tensors = {name: values.float().cpu().contiguous().clone() for name, values in found.items()}
+        for name, values in tensors.items():
+            if len(values) != len(rows) or not bool(values.isfinite().all()) or name in {ROW_IDS, *rows[0]}:
+                raise ValueError(
+                    f"stage {self.stage.name}: prepare() returned {name} {list(values.shape)} of {len(rows)} examples, "
+                    f"finite: {bool(values.isfinite().all())}; it must be finite, one slice an example, and its name "
+                    f"neither {ROW_IDS} nor a field of the row ({', '.join(rows[0])})"
+                )
+        return tensors
+
+    def _save(self) -> None:
+        tensors = {ROW_IDS: _as_tensor(self.data.ids[: self.done]), **self.tensors}
+        write_atomically(self.file, save(tensors, metadata={"costs": json.dumps(self.costs.to_json())}))
 
 
-def _check(stage: Stage, found: dict[str, Tensor], count: int) -> None:
-    for name, values in found.items():
-        if len(values) != count or not bool(values.isfinite().all()):
-            raise ValueError(
-                f"stage {stage.name}: prepare() returned {name} {list(values.shape)} of {count} examples, "
-                f"finite: {bool(values.isfinite().all())}; it must be finite and one slice an example"
-            )
-
-
-def _save(folder: Path, tensors: dict[str, Tensor], ids: Sequence[str], costs: Costs) -> None:
-    writing = folder / ".writing"
-    metadata = {"costs": json.dumps(costs.to_json())}
-    save_file({"row_ids": _as_tensor(ids), **tensors}, writing, metadata=metadata)
-    write_atomically(folder / TENSORS, writing.read_bytes())
-    writing.unlink()
-
-
-def _resume(folder: Path, ids: Sequence[str]) -> tuple[Costs, dict[str, Tensor]]:
-    file = folder / TENSORS
-    if not file.exists():
-        return Costs(), {}
-    with safe_open(file, "pt") as stored:
-        costs = Costs.from_json(json.loads(stored.metadata()["costs"]))
-        count = len(stored.get_tensor("row_ids"))
+def _resume(file: Path, ids: Sequence[str]) -> tuple[Costs, dict[str, Tensor]]:
+    try:
+        with safe_open(file, "pt") as stored:
+            costs = Costs.from_json(json.loads(stored.metadata()["costs"]))
+            count = len(stored.get_tensor(ROW_IDS))
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise _unreadable(file, error) from error
     return costs, _read(file, ids[:count])
 
 
 def _read(file: Path, ids: Sequence[str]) -> dict[str, Tensor]:
     """Read the tensors of exactly these rows, in this order."""
     try:
-        with safe_open(file, "pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  # not a mapping
-    except (OSError, SafetensorError) as error:
-        raise Problem(f"{file} cannot be read: {error}", "Delete its folder; it is computed again.") from error
-    found, expected = tensors.pop("row_ids"), _as_tensor(ids)
+        tensors = load_file(file)
+        found = tensors.pop(ROW_IDS)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _unreadable(file, error) from error
+    expected = _as_tensor(ids)
     if found.shape != expected.shape or not bool((found == expected).all()):
         wrong = int((found != expected).any(dim=1).sum()) if found.shape == expected.shape else len(ids)
         raise Problem(
@@ -179,6 +192,10 @@ def _read(file: Path, ids: Sequence[str]) -> dict[str, Tensor]:
             "A row's id is a hash of its content. Delete its folder; it is computed again for the rows at hand.",
         )
     return tensors
+
+
+def _unreadable(file: Path, error: Exception) -> Problem:
+    return Problem(f"{file} cannot be read: {error}", "Delete its folder; it is computed again.")
 
 
 def _as_tensor(ids: Sequence[str]) -> Tensor:

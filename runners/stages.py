@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +20,7 @@ from runners.engine import Engine
 from runners.meter import Costs
 from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
-from runners.preparation import prepare, prepared_before
+from runners.preparation import prepare
 from runners.progress import Progress
 from runners.seeds import derive
 from runners.trainer import Trainer
@@ -34,8 +35,12 @@ class FromFiles:
     engine: Engine
 
     def untouched(self) -> PreTrainedModel:
-        """Load the backbone with its head."""
-        return self._load(self.backbone, head=True, causal=True)
+        """Load the backbone with its head, for computing with and not for training."""
+        model = self._load(self.backbone, head=True, causal=True)
+        if self.engine.precision == "bfloat16":
+            # Weights that never change need no float32 copy: autocast would round them anew at every use.
+            model.bfloat16()
+        return model
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Load the tokenizer that stands with the weights."""
@@ -75,8 +80,8 @@ def train_stage(
     A killed training goes on from its last checkpoint, in ``stages/.partial-address``. A training that fails is
     appended too, with what it cost until then. ``payer`` is the run that is charged: a stage counts as reused only
     where another run has paid for it. Where the stage declares a preparation, ``preparation`` is its address: it is
-    computed or taken from ``stages/preparation``, and its cost is an outcome of its own. On ``held_out`` triplets the
-    trainer watches alignment and uniformity.
+    computed or taken from ``stages/prepared-ADDRESS``, and its cost is an outcome of its own. On ``held_out``
+    triplets the trainer watches alignment and uniformity.
 
     Raises:
         Problem: what stands there was changed after it was written.
@@ -84,20 +89,28 @@ def train_stage(
     """
     final = stages / address
     if final.exists():
-        if preparation is not None:
-            outcomes.append(prepared_before(stage, preparation, stages, payer))
-        outcomes.append(_reuse(stage, address, final, payer))
+        outcomes += _reuse(stage, address, final, payer)
         return
     partial = stages / f".partial-{address}"
     partial.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(derive(seed, stage.name, "build"))
     trained = stage.build(start)
+    prepared: list[dict[str, Any]] = []
     if preparation is not None:
-        rows, outcome = prepare(
-            stage, trained, preparation, label=label, data=data, engine=engine, stages=stages, payer=payer
+        rows = prepare(
+            stage,
+            trained,
+            preparation,
+            label=label,
+            data=data,
+            engine=engine,
+            stages=stages,
+            payer=payer,
+            outcomes=outcomes,
         )
         data = replace(data, rows=rows)
-        outcomes.append(outcome)
+        own = payer if not outcomes[-1].reused else None
+        prepared = [outcomes[-1].to_json() | {"content": outcomes[-1].content, "payer": own}]
     with Progress(f"{label}: {stage.name}", 0, "step") as bar:
 
         def show(done: int, steps: int, loss: float) -> None:
@@ -126,7 +139,8 @@ def train_stage(
     stage.finish(trained, weights)
     content = files_hash(weights)
     record = {"stage": stage.name, "address": address, "weights": content, "payer": payer}
-    write_json(partial / "stage.json", record | {"costs": costs.to_json()})
+    # The preparation's cost stands here too: who takes this stage needs nothing else of it.
+    write_json(partial / "stage.json", record | {"costs": costs.to_json(), "prepared": prepared})
     # Checkpoints, and what a killed process was writing.
     for pattern in ("checkpoint-*", ".writing-*"):
         for checkpoint in partial.glob(pattern):
@@ -135,10 +149,21 @@ def train_stage(
     outcomes.append(StageOutcome(stage.name, address, final / "weights", content, costs, reused=False))
 
 
-def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome:
+def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> list[StageOutcome]:
     try:
         record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         costs, expected, paid_by = Costs.from_json(record["costs"]), record["weights"], record["payer"]
+        outcomes = [
+            StageOutcome(
+                one["name"],
+                one["address"],
+                folder.parent / f"prepared-{one['address']}",
+                one["content"],
+                Costs.from_json(one["costs"]),
+                reused=one["payer"] != payer,
+            )
+            for one in record["prepared"]
+        ]
     except (OSError, ValueError, KeyError) as error:
         raise Problem(
             f"the trained stage {folder} cannot be read: {error}", "Delete the folder; it is trained again."
@@ -148,4 +173,4 @@ def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> StageOutcome
             f"the weights in {folder} are not those that were trained there",
             "Somebody changed them. Delete the folder; it is trained again.",
         )
-    return StageOutcome(stage.name, address, folder / "weights", expected, costs, reused=paid_by != payer)
+    return [*outcomes, StageOutcome(stage.name, address, folder / "weights", expected, costs, reused=paid_by != payer)]

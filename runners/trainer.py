@@ -111,9 +111,13 @@ class Trainer:
                 seen = Observations()
                 with watch.running(), charging(ledger), observing(seen):
                     report = self._step(step)
-                report |= {f"diagnostic/{name}": value for name, value in seen.means().items()}
-                report |= self._watched(step + 1)
                 self.costs = self._charged(before, ledger, watch, step - first + 1, self.costs)
+                report |= {f"diagnostic/{name}": value for name, value in seen.means().items()}
+                if looked := self._watched(step + 1):
+                    report |= looked
+                    # Nor is anybody charged for the memory that looking took.
+                    before.peak_memory_bytes = self.costs.peak_memory_bytes
+                    reset_peak_memory(device)
                 metrics.write(json.dumps({"step": step + 1, **report, "seconds": self.costs.training_seconds}) + "\n")
                 self._log(step + 1, report)
                 stopping = interrupt.asked() and step + 1 < self.steps

@@ -7,7 +7,8 @@ texts (lower is more spread out). The share of triplets whose positive is closer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ from methods.parts.ledger import charging
 from methods.parts.observe import observing
 
 QUARTERS = 4
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode without gradients, and every part of it back into the mode that it had."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 def watch_points(steps: int) -> frozenset[int]:
@@ -35,17 +49,12 @@ def watched(
         "document": [text for row in triplets for text in (row["positive"], row["negative"][0])],
     }
     device = next(body.parameters()).device
-    training = body.training
-    body.eval()
-    try:
-        with torch.no_grad(), charging(None), observing(None), torch.random.fork_rng(devices=[]):
-            vectors = {}
-            for role, texts in sides.items():
-                rows = method.tokenize(tokenizer, texts, role, "evaluate")  # type: ignore[arg-type]  # both are roles
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                    vectors[role] = method.pool(run_body(body, rows, method.readout))
-    finally:
-        body.train(training)
+    vectors = {}
+    with evaluating(body), charging(None), observing(None):
+        for role, texts in sides.items():
+            rows = method.tokenize(tokenizer, texts, role, "evaluate")  # type: ignore[arg-type]  # both are roles
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                vectors[role] = method.pool(run_body(body, rows, method.readout))
     query_BD, documents_BGD = vectors["query"], vectors["document"].unflatten(0, (len(triplets), 2))
     return measure(query_BD, documents_BGD[:, 0], documents_BGD[:, 1])
 

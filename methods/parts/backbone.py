@@ -48,7 +48,8 @@ def load_model(
             folder,
             config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa" if attention.startswith("flash") else attention,
+            # None: sdpa, or eager where the architecture cannot be computed with it (Gemma 2's soft-capping).
+            attn_implementation=None if attention == "sdpa" or attention.startswith("flash") else attention,
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError) as error:

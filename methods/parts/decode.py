@@ -6,12 +6,15 @@ first target token (AutoRegEmbed, arXiv 2502.11401, eq. 3 to 5). Logits exist at
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from genembench.problem import Problem
@@ -45,6 +48,7 @@ class Decoder:
         self.embeddings: nn.Module = model.get_input_embeddings()
         config: Any = model.config.get_text_config()
         self.vocabulary = int(config.vocab_size)
+        self.context = int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
         self._softcap = getattr(config, "final_logit_softcapping", None)
         # Cohere multiplies its logits, Granite divides them.
         self._scale = float(getattr(config, "logit_scale", None) or 1) / float(
@@ -72,24 +76,34 @@ class Decoder:
             logits_MV = torch.tanh(logits_MV / self._softcap) * self._softcap
         return logits_MV
 
-    def hidden(self, prefix_NkD: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    def hidden(self, prefix_NkD: Tensor, targets: Sequence[Sequence[int]], *, recompute: bool = False) -> Tensor:
         """Last hidden states at the positions that predict target tokens, in groups of similar length.
 
         Args:
             prefix_NkD: One prefix for each decoding.
             targets: Token ids to predict, at least one for each decoding.
+            recompute: Compute activations again in the backward pass instead of keeping them.
 
         Returns:
             ``[M, D]`` with M the number of target tokens, in the order of ``targets``.
+
+        Raises:
+            Problem: a prefix and its target are longer than the model's context.
         """
         k = prefix_NkD.shape[1]
         device = prefix_NkD.device
         # The last target token is predicted and never fed.
         lengths = [k + len(target) - 1 for target in targets]
+        if max(lengths) > self.context:
+            raise Problem(
+                f"a target of {max(map(len, targets))} tokens behind {k} vectors is longer than the decoder's context, "
+                f"{self.context} tokens",
+                "Cut targets, such as with --set METHOD.max_target_length=N.",
+            )
         differentiable = torch.is_grad_enabled() and prefix_NkD.requires_grad
         cost = pass_cost(self.body, input_gradient=differentiable)
         pieces, order = [], []
-        firsts = torch.tensor([0, *map(len, targets)]).cumsum(0).tolist()
+        firsts = [0, *accumulate(map(len, targets))]
         for group in length_groups(lengths, tokens_per_pass(device)):
             longest = max(lengths[i] for i in group) - k
             fed = torch.zeros(len(group), longest, dtype=torch.long)
@@ -99,12 +113,11 @@ class Decoder:
                 predicts[row, : len(targets[i])] = True
             prefix_bkD = prefix_NkD[torch.tensor(group, device=device)]
             tokens_bTD = self.embeddings(fed.to(device)).to(prefix_bkD.dtype)
-            # Padding stands on the right, where a causal model's earlier positions cannot see it: no mask is needed.
-            hidden_bLD = self.body(
-                inputs_embeds=torch.cat([prefix_bkD, tokens_bTD], dim=1), use_cache=False
-            ).last_hidden_state
+            fed_bLD = torch.cat([prefix_bkD, tokens_bTD], dim=1)
+            # transformers recomputes activations of models in training mode only, and this one never is.
+            hidden_bLD = checkpoint(self._run, fed_bLD, use_reentrant=False) if recompute else self._run(fed_bLD)
             pieces.append(hidden_bLD[:, k - 1 :][predicts.to(device)])
-            order += [m for i in group for m in range(firsts[i], firsts[i] + len(targets[i]))]
+            order += [m for i in group for m in range(firsts[i], firsts[i + 1])]
             own = [lengths[i] for i in group]
             charge(
                 sequences=len(group),
@@ -113,6 +126,11 @@ class Decoder:
                 model_flops=cost.of(own),
             )
         return torch.cat(pieces)[torch.tensor(order, device=device).argsort()]
+
+    def _run(self, fed_bLD: Tensor) -> Tensor:
+        # Padding stands on the right, where a causal model's earlier positions cannot see it: no mask is needed.
+        hidden_bLD: Tensor = self.body(inputs_embeds=fed_bLD, use_cache=False).last_hidden_state
+        return hidden_bLD
 
     def token_logp(self, hidden_MD: Tensor, ids_M: Tensor) -> Tensor:
         """``log p(id)`` at each position ``[M]``, in nats, float32."""

@@ -82,8 +82,8 @@ class TextTemplate:
             positions = [i for i, (a, b) in enumerate(spans) if start <= a < b <= end]
             if len(positions) <= surplus:
                 raise Problem(
-                    f"max_length={max_length} leaves no room for the text beside a prompt of "
-                    f"{len(bos) + len(ids) - len(positions)} tokens",
+                    f"max_length leaves no room for the text: {max(0, max_length)} tokens here, and what stands around "
+                    f"it takes {len(bos) + len(ids) - len(positions)}",
                     "Raise it with --set METHOD.max_length=N.",
                 )
             cut = set(positions[-surplus:])

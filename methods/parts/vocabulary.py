@@ -13,7 +13,7 @@ from genembench.problem import Problem
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:
     """Add ``names`` as special tokens, behind the vocabulary; those that are there already stay."""
-    known = tokenizer.get_vocab()
+    known = tokenizer.added_tokens_encoder
     missing = [AddedToken(name, special=True, normalized=False) for name in names if name not in known]
     if missing:
         tokenizer.add_tokens(missing, special_tokens=True)
@@ -22,7 +22,8 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None
 def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Give every token of ``tokenizer`` an embedding: new rows are drawn around the mean of the old ones.
 
-    Embeddings are never made fewer: some backbones have more rows than tokens.
+    Embeddings are never made fewer. Some backbones have more rows than tokens; new tokens then take the spare rows as
+    they are, the backbone's own initialisation.
     """
     needed = max(tokenizer.get_vocab().values()) + 1
     rows = model.get_input_embeddings().weight
@@ -37,7 +38,8 @@ def ids_of(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> list[int
     Raises:
         Problem: the tokenizer has none of that name.
     """
-    known = tokenizer.get_vocab()
+    # Asked of each batch, and get_vocab() copies the whole vocabulary.
+    known = tokenizer.added_tokens_encoder
     missing = [name for name in names if name not in known]
     if missing:
         raise Problem(

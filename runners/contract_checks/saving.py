@@ -20,6 +20,8 @@ TOLERANCE = 1e-6
 MOVED = 1e-5
 """Two steps at the checks' learning rate change vectors by a hundred times this."""
 EXAMPLES = 32
+WATCHED = 4
+"""Triplets on which the trainer watches the encoder, as in a run."""
 
 
 def save(subject: Subject) -> str:
@@ -83,6 +85,7 @@ def _train(case: Case, outcomes: list[StageOutcome]) -> None:
         stages=case.subject.scratch / "stages",
         payer="check",
         outcomes=outcomes,
+        held_out=case.subject.rows["triplets"][-WATCHED:],
         preparation=None if stage.preparation() is None else f"stage-{case.number}",
     )
     _files(case, outcomes[-1].weights)

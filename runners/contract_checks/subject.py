@@ -24,6 +24,7 @@ from runners.outcomes import StageData
 from runners.seeds import derive
 from runners.stages import FromFiles
 from runners.trainer import Trainer
+from runners.watch import evaluating
 
 TINY = Shape(hidden=32, layers=2, heads=4, key_value_heads=2, intermediate=64, vocabulary=1024, context=512)
 BATCH = 16
@@ -198,10 +199,8 @@ def _built(stage: Stage, start: FromFiles, seed: int) -> Trainable:
 
 def _prepared(stage: Stage, trained: Trainable, rows: Sequence[Example]) -> tuple[Example, ...]:
     """Rows with what the stage needs to know of each before it trains, as a run hands them over."""
-    trained.module.eval()
-    with torch.no_grad():
+    with evaluating(trained.module):
         tensors = stage.prepare(trained, rows)
-    trained.module.train()
     return tuple({**row, **{name: values[i] for name, values in tensors.items()}} for i, row in enumerate(rows))
 
 
