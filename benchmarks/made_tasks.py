@@ -35,12 +35,12 @@ def make_sts_task(name: str, pairs: Sequence[StsPair]) -> AbsTask:
     return _loaded(task)
 
 
-def make_retrieval_task(name: str, made: Retrieval) -> AbsTask:
-    """Return a retrieval task: nDCG@10 of each question's one answer."""
+def make_retrieval_task(name: str, made: Retrieval, main_score: str = "ndcg_at_10") -> AbsTask:
+    """Return a retrieval task of questions with one answer each; ``main_score`` is mteb's name of a ranking score."""
     from datasets import Dataset
     from mteb.abstasks import AbsTaskRetrieval
 
-    task: Any = type(name, (AbsTaskRetrieval,), {"metadata": _metadata(name, "Retrieval", "ndcg_at_10")})()
+    task: Any = type(name, (AbsTaskRetrieval,), {"metadata": _metadata(name, "Retrieval", main_score)})()
     corpus = [{"id": key, "title": "", "text": text} for key, text in made.corpus.items()]
     split = {
         "corpus": Dataset.from_list(corpus),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from benchmarks.averages import NAMED_AVERAGES, STS_TASKS, Average, averages
 from benchmarks.benchmark_file import read_benchmark_file
-from benchmarks.demo.tasks import RETRIEVAL, STS
+from benchmarks.demo.tasks import RETRIEVAL, STS, Retrieval
 from benchmarks.hub import hub_out_of_reach
 from benchmarks.sts_files import find_pairs
-from benchmarks.task_sources import FromDemo, FromFile, FromHub, TaskSource, hashed, open_task
+from benchmarks.task_sources import FromDemo, FromFile, FromHub, FromRows, TaskSource, hashed, open_task
 from genembench.problem import Problem, did_you_mean, unknown
 from genembench.settings import is_settings_file
 
@@ -40,6 +40,7 @@ class Benchmark:
         data_dir: Folder with the pairs of mteb's STS tasks; None for the hub.
         own: Files of sentence pairs that are tasks of their own, by task name.
         averages: Name to tasks.
+        made: Retrieval tasks that the command made and that travel with the benchmark, by task name.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Benchmark:
     data_dir: Path | None = None
     own: Mapping[str, Path] | None = None
     averages: Mapping[str, tuple[str, ...]] | None = None
+    made: Mapping[str, Retrieval] | None = None
 
     def average(self, scores: Mapping[str, float]) -> list[Average]:
         """Average scores (by task) as this benchmark does; where it has no averages of its own, as the STS tasks."""
@@ -62,9 +64,7 @@ class Benchmark:
         from benchmarks.mteb_adapter import quiet_mteb
 
         if self.data_dir is not None and not self.data_dir.is_dir():
-            raise Problem(
-                f"no data folder {self.data_dir}", "It holds <Task>.test.jsonl or <Task>.test.jsonl.gz files."
-            )
+            raise Problem(f"no data folder {self.data_dir}", "It holds <Task>.test.jsonl or <Task>.test.jsonl.gz.")
         sources = [self._source(task) for task in self.tasks]
         missing = [task for task, source in zip(self.tasks, sources, strict=True) if source is None]
         if missing:
@@ -81,11 +81,7 @@ class Benchmark:
                     source.load()
 
     def texts(self) -> Iterator[str]:
-        """Yield every test text of every task (repeats included), for keeping training data apart from test data.
-
-        Raises:
-            Problem: A task's data cannot be had.
-        """
+        """Yield every test text of every task (repeats included); a ``Problem`` where a task's data cannot be had."""
         for task in self.tasks:
             yield from self._found(task).texts()
 
@@ -126,6 +122,8 @@ class Benchmark:
             return self._found(name).load()
 
     def _source(self, task: str) -> TaskSource | None:
+        if self.made and task in self.made:
+            return FromRows(task, self.made[task])
         if self.own and task in self.own:
             return FromFile(task, self.own[task], own=True)
         if task in DEMO_TASKS:

@@ -1,4 +1,4 @@
-"""Where one task and its data come from: a file of pairs, the hub, or the embedded demo."""
+"""Where one task and its data come from: a file of pairs, the hub, the embedded demo, or the benchmark itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmarks.demo.tasks import RETRIEVAL, retrieval, sts_pairs
+from benchmarks.demo.tasks import RETRIEVAL, Retrieval, retrieval, sts_pairs
 from benchmarks.hub import load_from_hub
 from benchmarks.made_tasks import make_retrieval_task, make_sts_task
 from benchmarks.sts_files import StsPair, fill_task, read_pairs
@@ -111,6 +111,29 @@ class FromDemo:
         if self.task == RETRIEVAL:
             return make_retrieval_task(self.task, retrieval())
         return make_sts_task(self.task, sts_pairs(self.task))
+
+
+@dataclass(frozen=True)
+class FromRows:
+    """A retrieval task whose data were made by the command, scored by MRR@10: every query has one answer."""
+
+    task: str
+    made: Retrieval
+    main_score: str = "mrr_at_10"
+
+    @property
+    def address(self) -> str:
+        """Content hash of name, score and data, whatever their order."""
+        made = (sorted(part.items()) for part in (self.made.queries, self.made.corpus, self.made.relevant))
+        return hashed([self.task, self.main_score, *made])
+
+    def texts(self) -> Iterator[str]:
+        """Yield the queries and documents."""
+        yield from (*self.made.queries.values(), *self.made.corpus.values())
+
+    def load(self) -> AbsTask:
+        """Return the task."""
+        return make_retrieval_task(self.task, self.made, self.main_score)
 
 
 def open_task(name: str) -> AbsTask:

@@ -10,14 +10,16 @@ if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genembench.problem import Problem
 
 if TYPE_CHECKING:
+    from runners.prepare import Chosen, Prepared
     from runners.spec import RunSpec
+    from runners.tune_runs import Tuning
 
 SUMMARY = "train methods on equal data from one backbone, score them and rank them; without options, on the demo"
 
@@ -25,6 +27,7 @@ SUMMARY = "train methods on equal data from one backbone, score them and rank th
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     from runners.options import add_benchmark_options, add_engine_options, add_run_options, seed_list, words
+    from runners.tune import add_tune_options
 
     result = argparse.ArgumentParser(prog="genembench compare", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
@@ -32,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_run_options(result)
     result.add_argument("--seeds", type=seed_list, default=[0], metavar="N[,N...]", help="default: 0")
+    add_tune_options(result)
     add_benchmark_options(result)
     add_engine_options(result)
     result.add_argument("--output", type=Path, metavar="DIR", help="folder for records, tables and plots")
@@ -51,6 +55,11 @@ def main(arguments: Sequence[str]) -> int:
 
     options = parse(parser(), arguments)
     fill_in(options)
+    if options.tune_budget and not options.tune:
+        raise Problem(
+            f"--tune-budget {options.tune_budget} was given without --tune",
+            "Say what to tune, such as --tune lr=1e-4,3e-4,1e-3, or leave it out.",
+        )
     if not options.methods:
         raise Problem("no --methods were given", "List them with `genembench methods`.")
     if options.output is None and not options.dry_run:
@@ -69,39 +78,84 @@ def compare(options: argparse.Namespace) -> int:
         start_server()
     # After the server has started: both sides import for seconds, at the same time.
     from runners.options import resolved
-    from runners.prepare import choose_benchmark, estimate, make_engine, make_plan
+    from runners.prepare import choose_benchmark, make_engine, prepare
+    from runners.tune_runs import marked, plan_tuning
 
     engine = make_engine(options)
     benchmark = choose_benchmark(options)
-    plan, backbone, chosen = make_plan(
-        options, options.methods, benchmark=benchmark, engine=engine, output=output.folder
-    )
+    prepared = prepare(options, options.methods, benchmark=benchmark, engine=engine, output=output.folder)
+    # Tuned or not: what this plan refuses is refused before the first trial.
+    plan, chosen = prepared.plan(prepared.chosen), prepared.chosen
+    tuning = plan_tuning(options, prepared) if options.tune else None
     if options.dry_run:
-        from runners.plan import describe
-
-        print(describe(plan, estimate(plan, backbone, chosen)))
+        _describe(plan, prepared, tuning)
         return 0
     with output.claim():
         write_json(output.folder / "config.json", resolved(options))
+        tuned: dict[str, dict[str, Any]] = {}
+        if tuning is not None:
+            try:
+                chosen, tuned = _tune(tuning, chosen, output.folder)
+            except KeyboardInterrupt:
+                return 130
+            write_json(output.folder / "config.json", {**resolved(options), "tuned": tuned})
+            plan = prepared.plan(chosen)
+        plan = [marked(spec, tuned.get(spec.method.name) if spec.method else None) for spec in plan]
         try:
             statuses = _execute(plan)
         except KeyboardInterrupt:
             _finish(plan, output.folder)
             return 130
         _finish(plan, output.folder)
-    return 0 if all(status == "done" for status in statuses) else 1
+    left_out = len(chosen) < len(prepared.chosen)
+    return 0 if all(status == "done" for status in statuses) and not left_out else 1
 
 
-def _execute(plan: Sequence[RunSpec]) -> list[str]:
+def _describe(plan: Sequence[RunSpec], prepared: Prepared, tuning: Tuning | None) -> None:
+    """Print the plan; of a comparison that is tuned first, the plan of the trials."""
+    from runners.plan import describe
+    from runners.prepare import estimate
+
+    runs, chosen = (plan, prepared.chosen) if tuning is None else (tuning.runs, [t.chosen for t in tuning.trials])
+    print(describe(runs, estimate(runs, prepared.planner.backbone, chosen)))
+    if tuning is not None:
+        print(f"These are the trials of --tune, scored on {tuning.rows} held-out triplets. The plan of the comparison,")
+        print(f"{len(plan)} runs, follows from what they choose.")
+
+
+def _tune(tuning: Tuning, chosen: Sequence[Chosen], output: Path) -> tuple[list[Chosen], dict[str, dict[str, Any]]]:
+    """Run the trials; return the methods as chosen, and for the records how each came to its values."""
+    from runners.tune_results import facts, outcomes, table, write_table
+    from runners.tune_runs import settled
+
+    if "interrupted" in _execute(tuning.runs, settled):
+        raise KeyboardInterrupt
+    found = outcomes(tuning)
+    write_table(found, tuning, output / "tuning.csv")
+    print("\n\n".join(table(outcome, tuning) for outcome in found), end="\n\n", flush=True)
+    best = {outcome.method: outcome.best_trial for outcome in found}
+    kept = []
+    for each in chosen:
+        trial = best.get(each[0].name)
+        if trial is not None:
+            kept.append(trial.chosen)
+        elif each[0].name not in best:
+            kept.append(each)
+    return kept, {outcome.method: facts(outcome, tuning) for outcome in found}
+
+
+def _execute(plan: Sequence[RunSpec], settled: Callable[[RunSpec], bool] | None = None) -> list[str]:
+    """Run what is not done, or not ``settled``, one process after the other; return how each ended."""
     from runners.plan import is_done
     from runners.processes import run_in_process
     from runners.progress import say
+    from runners.records import read_status
 
     statuses = []
     for number, spec in enumerate(plan, 1):
-        if is_done(spec):
-            say(f"[{number}/{len(plan)}] {spec.label}: done already")
-            statuses.append("done")
+        if (settled or is_done)(spec):
+            statuses.append(read_status(spec.folder) or "failed")
+            say(f"[{number}/{len(plan)}] {spec.label}: {statuses[-1]} already")
             continue
         say(f"[{number}/{len(plan)}] {spec.label}")
         statuses.append(run_in_process(spec))

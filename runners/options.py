@@ -17,7 +17,9 @@ from genembench.problem import Problem, unknown
 from genembench.settings import read_settings
 
 # These collect values; a configuration file adds to them, for every other option the command line replaces it.
-REPEATED = {"set", "map", "method_file"}
+REPEATED = {"set", "map", "method_file", "tune"}
+# Facts that a record, or a written config.json, holds beside the options.
+FACTS = {"tuned"}
 
 
 def words(text: str) -> list[str]:
@@ -129,6 +131,8 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     values = values["configuration"] if isinstance(values.get("configuration"), dict) else values
     for key, value in values.items():
         name = key.replace("-", "_")
+        if name in FACTS:
+            continue
         if name not in known:
             raise unknown(f"option in {file}:", key, [dest.replace("_", "-") for dest in known])
         flag = f"--{name.replace('_', '-')}"
@@ -154,12 +158,12 @@ def _tokens(flag: str, action: argparse.Action, value: Any) -> list[str]:
         value = pairs if action.dest in REPEATED else ",".join(pairs)
     if action.dest in REPEATED:
         return [f"{flag}={_word(each)}" for each in (value if isinstance(value, list) else [value])]
-    if isinstance(value, list):
-        value = ",".join(map(_word, value))
     return [f"{flag}={_word(value)}"]
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_word, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from benchmarks.budget import parse_budgets
+from benchmarks.budget import Budget, parse_budgets
 from benchmarks.kinds import KINDS
 from benchmarks.overlap import HeldOutSentences
 from benchmarks.suite import Benchmark, resolve_benchmark
@@ -23,6 +23,7 @@ from runners.plan import FINISHED_PREFIX, Estimate, Planner
 from runners.presets import load_preset
 from runners.progress import say
 from runners.spec import MethodChoice, RunSpec
+from runners.tune import Axis, Trial, make_trials, read_axes
 
 Chosen = tuple[MethodChoice, MethodEntry, Method]
 
@@ -119,32 +120,70 @@ def load_data(
     return loaded
 
 
-def make_plan(
-    options: argparse.Namespace,
-    names: Sequence[str],
-    *,
-    benchmark: Benchmark | None,
-    engine: Engine,
-    output: Path,
-) -> tuple[list[RunSpec], Backbone | None, list[Chosen]]:
-    """Resolve everything that a command names and plan its runs.
+@dataclass(frozen=True)
+class Prepared:
+    """What a command names, found and loaded.
+
+    Attributes:
+        chosen: The methods.
+        finished: Paths or ids of finished models.
+        trials: The settings that ``--tune`` asks for; none without it.
+        axes: What the trials were made of, by method.
+        planner: Plans runs of it.
+    """
+
+    chosen: list[Chosen]
+    finished: list[str]
+    budgets: list[Budget]
+    seeds: list[int]
+    trials: list[Trial]
+    axes: dict[str, list[Axis]]
+    planner: Planner
+
+    def plan(self, chosen: Sequence[Chosen]) -> list[RunSpec]:
+        """Plan the runs of these methods, and of the finished models."""
+        return self.planner.runs(chosen, self.finished, self.budgets, self.seeds)
+
+
+def prepare(
+    options: argparse.Namespace, names: Sequence[str], *, benchmark: Benchmark | None, engine: Engine, output: Path
+) -> Prepared:
+    """Resolve everything that a command names, and load its data.
 
     Raises:
         Problem: whatever the user has to mend.
     """
     methods, finished = split_methods(names)
+    asked, tune = list(options.set), getattr(options, "tune", [])
     chosen = choose_methods(methods, options)
     budgets = parse_budgets([options.budget]) if options.budget else []
     needed = list(dict.fromkeys(kind for _, _, method in chosen for kind in method.needs))
     if needed and not budgets:
         raise Problem("no --budget was given", "Say how much each method may train on, such as --budget 10000.")
+    axes: dict[str, list[Axis]] = {}
+    if tune:
+        axes = read_axes(options, chosen, parse_overrides(asked, [entry for _, entry, _ in chosen]))
+        needed.append("triplets")
+    trials = make_trials(axes, chosen)
     if chosen and options.backbone is None:
         raise Problem("no --backbone was given", "Name the language model that every method starts from.")
     backbone = resolve_backbone(options.backbone, engine) if chosen else None
     data = load_data(options, needed, benchmark)
     seeds = getattr(options, "seeds", None) or [getattr(options, "seed", 0)]
     planner = Planner(backbone, data, benchmark, engine, output, resolved(options))
-    return planner.runs(chosen, finished, budgets, seeds), backbone, chosen
+    return Prepared(chosen, finished, budgets, seeds, trials, axes, planner)
+
+
+def make_plan(
+    options: argparse.Namespace, names: Sequence[str], *, benchmark: Benchmark | None, engine: Engine, output: Path
+) -> tuple[list[RunSpec], Backbone | None, list[Chosen]]:
+    """Resolve everything that a command names and plan its runs.
+
+    Raises:
+        Problem: whatever the user has to mend.
+    """
+    prepared = prepare(options, names, benchmark=benchmark, engine=engine, output=output)
+    return prepared.plan(prepared.chosen), prepared.planner.backbone, prepared.chosen
 
 
 def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequence[Chosen]) -> dict[str, Estimate]:
@@ -152,9 +191,10 @@ def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequenc
     if backbone is None:
         return {}
     estimator = Estimator(backbone)
-    methods = {choice.name: method for choice, _, method in chosen}
+    # By setting and not by name alone: the trials of a method differ in nothing else.
+    methods = [(choice, method) for choice, _, method in chosen]
     found: dict[str, Estimate] = {}
     for spec in plan:
         if spec.method is not None:
-            found |= estimator.of(spec, methods[spec.method.name])
+            found |= estimator.of(spec, next(method for choice, method in methods if choice == spec.method))
     return found
