@@ -182,6 +182,8 @@ class Align(_OnDecoder):
         groups = [[row["positive"], *row["negative"][: method.hard_negatives]] for row in examples]
         encoded = [text for group in groups for text in (group if self._divergent else group[:1])]
         scores = [row["reference_logp"] for row in examples if "reference_logp" in row]
+        if scores and len(scores) < len(examples):
+            raise ValueError(f"{len(scores)} of {len(examples)} rows have reference scores: all or none must")
         return AlignBatch(
             queries=method.tokenize(tokenizer, [row["query"] for row in examples], "query", "train"),
             documents=method.tokenize(tokenizer, encoded, "document", "train"),

@@ -23,7 +23,7 @@ def likelihood_scores(
     sign: ReferenceSign = "paper",
     log: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """S1 and S2 from summed log-probabilities; both are lowest for a good encoder, and lower S2 is better separated.
+    """S1 and S2 from summed log-probabilities: a good encoder has a high S1 and a low S2.
 
     With d = π(d⁺|q) - π(d⁺|d⁺) and h = [π(d⁺|q) - ρ(d⁺|q)] - [π(d⁻|q) - ρ(d⁻|q)] (eq. 2): S1 = -σ(β|d|),
     S2 = -σ(β h), or with ``log`` -log σ of the same arguments (appendix B).
