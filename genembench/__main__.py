@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": ("runners.compare", "train methods on equal data from one backbone, score them and rank them"),
     "train": ("runners.train", "train one method and leave its encoder"),
     "evaluate": ("runners.evaluate", "score one encoder on the STS tasks, or on any MTEB tasks"),
+    "reconstruct": ("runners.reconstruct", "decode from a trained run's compressed tokens: what do they remember?"),
     "pretrain": ("runners.pretrain", "pre-train a small Llama on text, to be a backbone"),
     "demo": ("runners.demo_files", "write the embedded demo's data as files, to look at"),
     "methods": ("runners.list_methods", "list the methods, or one method's hyper-parameters and presets"),
@@ -25,7 +26,7 @@ COMMANDS = {
 def usage() -> str:
     """Say what there is, without importing any of it."""
     lines = ["usage: genembench COMMAND [options]", ""]
-    lines += [f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines += [f"  {name:<11} {summary}" for name, (_, summary) in COMMANDS.items()]
     lines += ["", "`genembench COMMAND --help` shows a command's options."]
     return "\n".join(lines)
 

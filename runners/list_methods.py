@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for entry in sorted(registry.entries.values(), key=lambda e: (e.cls.facts.family, e.name)):
         needs = ", ".join(entry.create("default").needs) or "nothing"
-        print(f"{entry.name:<24} {entry.cls.facts.family:<14} trains on {needs:<10} {entry.cls.facts.paper}")
+        print(f"{entry.name:<26} {entry.cls.facts.family:<14} trains on {needs:<18} {entry.cls.facts.paper}")
     for origin, reason in registry.broken:
         print(f"not loaded: {origin} ({reason})")
     return 0

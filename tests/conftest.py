@@ -163,6 +163,21 @@ def tiny_triplets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_instruct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JSON lines of 40 instruct rows, each with a context of its own: some of a few words, some of dozens.
+
+    No text stands in `tiny_sts`: every row is usable.
+    """
+    source = random.Random(2)
+    contexts = list(dict.fromkeys(sentence(source, words=30 if i % 4 == 0 else 0) for i in range(60)))[:40]
+    rows = [
+        {"context": one, "instruction": source.choice(["Who is it?", "What is done, and where?"]), "target": target}
+        for one, target in ((one, " ".join(one.split()[1 : source.randrange(3, 9)])) for one in contexts)
+    ]
+    return write_lines(tmp_path_factory.mktemp("instruct") / "instruct.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
 def tiny_sts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data folder with 30 pairs each of STS16, STS17 and BIOSSES; the score falls with the words that differ."""
     folder = tmp_path_factory.mktemp("sts")

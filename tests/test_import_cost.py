@@ -43,6 +43,7 @@ def modules_after(statement: str, *arguments: str) -> set[str]:
         ["compare", "--help"],
         ["train", "--help"],
         ["evaluate", "--help"],
+        ["reconstruct", "--help"],
         ["methods", "--help"],
         ["pretrain", "--help"],
         ["demo", "--help"],

@@ -51,6 +51,38 @@ def test_an_empty_text_has_no_content_of_its_own(tiny_backbone: Path) -> None:
         TextTemplate(suffix=PROMPT, prompt_is_content=False).rows(tokenizer, [""], 64)
 
 
+def test_every_text_may_have_a_limit_of_its_own(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    text = "the cat sees a red ball in the yard " * 20
+    template = TextTemplate(suffix=PROMPT)
+    texts, limits = [text, "a ball", text, text], [64, 64, 512, 70]
+    rows = template.rows(tokenizer, texts, limits)
+    whole = len(tokenizer(text + PROMPT)["input_ids"])
+    assert 70 < whole < 512
+    assert [len(row) for row in rows] == [64, len(tokenizer("a ball" + PROMPT)["input_ids"]), whole, 70]
+    for row, one, limit in zip(rows, texts, limits, strict=True):
+        assert [row] == template.rows(tokenizer, [one], limit)
+        assert str(tokenizer.decode(row.ids)).endswith(PROMPT)
+    with pytest.raises(ValueError, match="shorter"):
+        template.rows(tokenizer, texts, limits[:3])
+
+
+@pytest.mark.parametrize("bos", [[], [7], [7, 8, 9]])
+def test_what_stands_in_front_can_be_chosen(tiny_backbone: Path, bos: list[int]) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    plain = tokenizer("the red ball" + PROMPT, add_special_tokens=False)["input_ids"]
+    assert tokenizer.bos_token_id not in plain
+    (row,) = TextTemplate(suffix=PROMPT).rows(tokenizer, ["the red ball"], 512, bos=bos)
+    assert row.ids == bos + plain
+    # It counts: the text gives way to it, and it is never cut itself.
+    (cut,) = TextTemplate(suffix=PROMPT).rows(tokenizer, ["the red ball " * 50], len(plain) + 2, bos=bos)
+    assert len(cut) == len(plain) + 2
+    assert cut.ids[: len(bos) + 1] == [*bos, plain[0]]
+    # It is prompt, so it is read where the prompt is.
+    (inner,) = TextTemplate(prompt_is_content=False).rows(tokenizer, ["the red ball"], 512, bos=bos)
+    assert inner.content == [False] * len(bos) + [True] * (len(inner) - len(bos))
+
+
 def test_padding_marks_what_is_real_on_either_side() -> None:
     rows = [TokenRow([5, 6, 7], [True, True, False]), TokenRow([8], [True])]
     right = pad(rows, torch.device("cpu"))

@@ -224,6 +224,49 @@ def test_only_what_trains_is_in_the_optimizer_and_lora_is_merged_at_the_end(
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_diagnostics_are_means_over_the_batch_whatever_the_micro_batch(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, micro_batch: int
+) -> None:
+    """The scores of AutoRegEmbed's alignment; in the first step the encoder is its own reference."""
+    values = {"align_batch_size": "8", "hard_negatives": "2", "align_learning_rate": "1e-3"}
+    (stage,) = discover().get("autoregembed-align-only").create("small", values).stages()
+    seen = {}
+    for size in (None, micro_batch):
+        torch.manual_seed(0)
+        trained = stage.build(FromFiles(tiny_backbone, tiny_backbone, Engine()))
+        with torch.no_grad():
+            reference_BG = stage.prepare(trained, data.rows[:24])["reference_logp"]
+        rows = [{**row, "reference_logp": reference_BG[i]} for i, row in enumerate(data.rows[:24])]
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        Trainer(stage, trained, data.ids[:24], rows, engine=Engine(micro_batch=size), seed=0, folder=folder).train()
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        seen[size] = [
+            {k.removeprefix("diagnostic/"): v for k, v in line.items() if "diagnostic/" in k} for line in lines
+        ]
+    assert len(seen[None]) == 3
+    assert seen[None][0].keys() == {
+        "S1",
+        "S2",
+        "logp/query_to_positive",
+        "logp/positive_to_positive",
+        "logp/query_to_negative",
+    }
+    for whole, parts in zip(seen[None], seen[micro_batch], strict=True):
+        assert parts == {name: pytest.approx(value, rel=1e-4) for name, value in whole.items()}
+        assert -1 < whole["S1"] <= -0.5
+    first = seen[None][0]
+    assert first["S2"] == pytest.approx(-0.5, abs=1e-5)
+    assert abs(seen[None][2]["S2"] + 0.5) > 1e-4
+    # The first batch is the first rows. Negatives are counted one by one: some triplets have two.
+    present = [len(row["negative"]) for row in data.rows[:8]]
+    assert set(present) == {1, 2}
+    negatives = [reference_BG[i, 1 + j].item() for i, count in enumerate(present) for j in range(count)]
+    assert first["logp/query_to_positive"] == pytest.approx(reference_BG[:8, 0].mean().item(), rel=1e-5)
+    assert first["logp/query_to_negative"] == pytest.approx(sum(negatives) / len(negatives), rel=1e-5)
+
+
 def test_tensorboard_events_are_written(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
     _trainer(tiny_backbone, data, tmp_path, engine=Engine(tensorboard=True), epochs="1").train()
     assert list((tmp_path / "tensorboard").glob("events.*"))
