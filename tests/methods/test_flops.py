@@ -23,7 +23,7 @@ from runners.stages import FromFiles
 
 
 class Everywhere:
-    """For a counter, instead of its own, which tells modules apart by hooks that a gradient inside a gradient breaks."""
+    """Replaces the module tracker of a counter: its hooks break where a gradient is taken inside a forward pass."""
 
     parents = ("Global",)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,29 @@ def test_diagnostics_are_means_over_the_batch_whatever_the_micro_batch(
     negatives = [reference_BG[i, 1 + j].item() for i, count in enumerate(present) for j in range(count)]
     assert first["logp/query_to_positive"] == pytest.approx(reference_BG[:8, 0].mean().item(), rel=1e-5)
     assert first["logp/query_to_negative"] == pytest.approx(sum(negatives) / len(negatives), rel=1e-5)
+
+
+def test_a_diagnostic_of_negatives_leaves_out_those_that_are_not_there(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path
+) -> None:
+    """A reference moved by known numbers: h is what they differ by, as the encoder itself has not moved yet."""
+    (stage,) = discover().get("autoregembed-align-only").create("small", {"hard_negatives": "2"}).stages()
+    torch.manual_seed(0)
+    trained = stage.build(FromFiles(tiny_backbone, tiny_backbone, Engine()))
+    moved_BG = torch.tensor([[1.0, 21.0, -9.0], [-5.0, 10.0, 40.0], [0.0, -30.0, 2.0], [3.0, 3.0, 13.0]])
+    with torch.no_grad():
+        reference_BG = stage.prepare(trained, data.rows[:4])["reference_logp"] + moved_BG
+    rows = [{**row, "reference_logp": reference_BG[i]} for i, row in enumerate(data.rows[:4])]
+    present = [len(row["negative"]) for row in rows]
+    assert set(present) == {1, 2}
+    Trainer(stage, trained, data.ids[:4], rows, engine=Engine(), seed=0, folder=tmp_path).train()
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    scores = [
+        -1 / (1 + math.exp(-0.1 * (moved[1 + j] - moved[0])))
+        for moved, count in zip(moved_BG.tolist(), present, strict=True)
+        for j in range(count)
+    ]
+    assert line["diagnostic/S2"] == pytest.approx(sum(scores) / len(scores), abs=1e-5)
 
 
 def test_tensorboard_events_are_written(tiny_backbone: Path, data: TrainingData, tmp_path: Path) -> None:
