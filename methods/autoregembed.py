@@ -12,15 +12,16 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from genembench.problem import Problem
-from methods.autoregembed_stages import Align, Compress
-from methods.contract import Facts, Hyper, Method, Phase, Role, Stage, hyper
+from methods.contract import Facts, Hyper, Phase, Role, Stage, hyper
 from methods.parts.adapt import Tuning
 from methods.parts.alignment import ReferenceSign
+from methods.parts.targets import target_ids
 from methods.parts.tokens import TextTemplate, TokenRow
 from methods.parts.vocabulary import ids_of
 from methods.registry import register
-
-Loss = Literal["sigmoid", "log_sigmoid", "kl", "js"]
+from methods.stages.align import Align, Scores
+from methods.stages.compress import Compress
+from methods.trained import TrainedMethod
 
 PROMPT = "This sentence means in one word: “"
 _LIKELIHOOD = "our choice: best held-out answer likelihood of 3e-4, 1e-3, 3e-3 (docs/results)"
@@ -65,7 +66,7 @@ _SMALL = {
 @register("autoregembed-compress-only", trained="compress", loss="sigmoid")
 @register("autoregembed-align-only", trained="align", loss="sigmoid")
 @dataclass(frozen=True, kw_only=True)
-class AutoRegEmbed(Method):
+class AutoRegEmbed(TrainedMethod):
     """Information compression, then conditional distribution alignment; ablations leave out or exchange one part."""
 
     facts = Facts(
@@ -96,7 +97,7 @@ class AutoRegEmbed(Method):
     prompt: str = hyper(PROMPT, "follows the text and a line break, in alignment and evaluation", encodes=True)
     max_target_length: int = hyper(512, "longest text to decode in tokens, end token included")
     trained: Literal["both", "compress", "align"] = hyper("both", "which of the two stages are trained")
-    loss: Loss = hyper("sigmoid", "the scores S1 and S2: the paper's, or a variant of its appendix B")
+    loss: Scores = hyper("sigmoid", "the scores S1 and S2: the paper's, or a variant of its appendix B")
     reference_sign: ReferenceSign = hyper("paper", "paper: h subtracts the reference; released: adds it, as a bug did")
     beta: float = hyper(0.1, "scales log-probabilities inside the sigmoid (not in kl and js)")
     temperature: float = hyper(0.1, "divides S1 and S2")
@@ -107,13 +108,7 @@ class AutoRegEmbed(Method):
     align_learning_rate: float = hyper(5e-6, "peak learning rate of alignment")
     align_batch_size: int = hyper(32, "triplets in an optimizer step of alignment, over all processes")
     align_epochs: int = hyper(4, "passes of alignment over its triplets")
-    schedule: Literal["constant", "linear", "cosine"] = hyper("linear", "how the learning rates fall after warm-up")
-    warmup: float = hyper(0.05, "fraction of each stage spent on warm-up")
-    weight_decay: float = hyper(0.0, "AdamW's weight decay")
     tuning: Tuning = hyper("full", "full: all weights; lora: low-rank adapters and the k tokens' embeddings")
-    lora_rank: int = hyper(32, "rank of the adapters")
-    lora_alpha: int = hyper(64, "scale of the adapters, over the rank")
-    lora_dropout: float = hyper(0.1, "dropout in front of the adapters")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -132,7 +127,26 @@ class AutoRegEmbed(Method):
 
     def stages(self) -> tuple[Stage, ...]:
         """Compression, then alignment, or one of them."""
-        return tuple(stage for stage in (Compress(self), Align(self)) if self.trained in ("both", stage.name))
+        compress = Compress(
+            self,
+            self.recipe(self.compress_learning_rate, self.compress_batch_size, self.compress_epochs),
+            self.tuning,
+            self.lora,
+            self.max_target_length,
+        )
+        align = Align(
+            self,
+            self.recipe(self.align_learning_rate, self.align_batch_size, self.align_epochs),
+            self.tuning,
+            self.lora,
+            self.max_target_length,
+            scores=self.loss,
+            reference_sign=self.reference_sign,
+            beta=self.beta,
+            temperature=self.temperature,
+            hard_negatives=self.hard_negatives,
+        )
+        return tuple(stage for stage in (compress, align) if self.trained in ("both", stage.name))
 
     def tokenize(
         self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], role: Role, phase: Phase
@@ -167,32 +181,9 @@ class AutoRegEmbed(Method):
         rows = TextTemplate(suffix="\n").rows(tokenizer, texts, room, bos=bos)
         return [_compressed(row.ids + after.ids, marks) for row, after in zip(rows, behind, strict=True)]
 
-    def end_token(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Id of the token that ends every target.
-
-        Raises:
-            Problem: the tokenizer has none.
-        """
-        if tokenizer.eos_token_id is None:
-            raise Problem(
-                "the backbone's tokenizer has no end token, and AutoRegEmbed's decoder has to predict one",
-                "Set eos_token in its tokenizer_config.json, or use another backbone.",
-            )
-        return int(tokenizer.eos_token_id)
-
     def targets(self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids to decode, in the backbone's own vocabulary, with an end token.
-
-        Raises:
-            Problem: the tokenizer has no end token.
-        """
-        end = self.end_token(tokenizer)
-        found = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        for i, text in enumerate(texts):
-            # The decoder does not know the k tokens: where a text spells one out, it is read letter by letter.
-            if any(name in text for name in self.new_tokens):
-                found[i] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [[*ids[: self.max_target_length - 1], end] for ids in found]
+        """Token ids to decode, in the backbone's own vocabulary, with an end token."""
+        return target_ids(tokenizer, texts, self.max_target_length, unknown=self.new_tokens)
 
 
 def _compressed(ids: list[int], marks: list[int]) -> TokenRow:

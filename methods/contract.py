@@ -238,8 +238,8 @@ def _texts(value: object) -> Sequence[str]:
 def hyper(default: Any, doc: str, *, encodes: bool = False) -> Any:
     """Declare a hyper-parameter with its documentation.
 
-    ``encodes`` marks those that shape how a text becomes a vector at evaluation: they are part of the evaluation
-    address, the others are not.
+    ``encodes`` marks those that shape how a text becomes a vector, in training or at evaluation: they are part of the
+    evaluation address and of the identity of shared stages, the others are not.
     """
     return field(default=default, metadata={"doc": doc, "encodes": encodes})
 

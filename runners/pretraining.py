@@ -19,6 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTo
 from benchmarks.training_data import TrainingData
 from genembench.problem import Problem
 from methods.contract import Example, Recipe, Stage, Start, Trainable
+from methods.parts.head import Head
 from methods.parts.ledger import charging
 from methods.parts.losses import LossTerm
 from methods.parts.next_token import next_token_loss
@@ -70,10 +71,11 @@ class LanguageModel(nn.Module):
     def __init__(self, model: LlamaForCausalLM) -> None:
         super().__init__()
         self.model = model
+        self.head = Head(model)
 
     def forward(self, rows: Sequence[TokenRow]) -> dict[str, LossTerm]:
         """Sum of next-token cross-entropies."""
-        return {"next_token": next_token_loss(self.model.model, self.model.lm_head, rows)}
+        return {"next_token": next_token_loss(self.model.model, self.head, rows)}
 
 
 @dataclass(frozen=True)

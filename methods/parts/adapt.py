@@ -24,7 +24,7 @@ class LoraShape:
     dropout: float
 
 
-def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape, *, new_tokens: Sequence[int] = ()) -> nn.Module:
+def trainable(model: nn.Module, tuning: Tuning, lora: LoraShape, *, new_tokens: Sequence[int] = ()) -> nn.Module:
     """Return ``model`` with exactly the weights of ``tuning`` requiring gradients, in training mode.
 
     ``new_tokens`` are ids that a method added: with adapters their embeddings train too, and no other rows.
@@ -49,13 +49,24 @@ def trainable(model: PreTrainedModel, tuning: Tuning, lora: LoraShape, *, new_to
     return adapted.train()
 
 
-def _embedding_name(model: PreTrainedModel) -> str:
-    embeddings = model.get_input_embeddings()
+def _embedding_name(model: nn.Module) -> str:
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
     return next(str(name) for name, module in model.named_modules() if module is embeddings)
 
 
-def save_merged(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write plain Hugging Face weights (adapters merged in) and the tokenizer to ``folder``."""
+def save_merged(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    within: PreTrainedModel | None = None,
+) -> None:
+    """Write plain Hugging Face weights (adapters merged in) and the tokenizer to ``folder``.
+
+    ``within`` is the language model whose body ``model`` is, where its head is to be written too.
+    """
     plain: Any = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model  # type: ignore[operator]
-    plain.eval().save_pretrained(folder)
+    # Adapters are put into the body in place, so the model around it holds what they were merged into.
+    whole = plain if within is None else within
+    whole.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from genembench.problem import Problem
+from methods.parts.direction import ask_for_direction, ensure_direction
 
 
 @cache
@@ -35,15 +36,15 @@ def load_model(
 ) -> PreTrainedModel:
     """Load float32 weights: the body, or with ``head`` the causal language model.
 
-    ``causal=False`` makes a Llama-like backbone bidirectional through its configuration (transformers 5).
+    ``causal=False`` makes the backbone bidirectional; either direction is tried on a few tokens (`ensure_direction`).
 
     Raises:
-        Problem: the folder holds no model that transformers can load.
+        Problem: the folder holds no model that transformers can load, or its attention has another direction than asked.
     """
     kind = AutoModelForCausalLM if head else AutoModel
     try:
         config = AutoConfig.from_pretrained(folder)
-        config.is_causal = causal
+        ask_for_direction(config, causal=causal)
         loaded: Any = kind.from_pretrained(
             folder,
             config=config,
@@ -72,6 +73,7 @@ def load_model(
     # Token by token caches are for generation; here they would only hold memory.
     model.config.use_cache = False
     model.to(device)  # type: ignore[arg-type]  # the stubs of a decorated method lose its self
+    ensure_direction(model, causal=causal)
     return model
 
 

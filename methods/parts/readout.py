@@ -24,6 +24,14 @@ def mean(hidden_BLD: Tensor, content_BL: Tensor) -> Tensor:
     return (kept_BLD.sum(dim=1) / content_BL.sum(dim=1, keepdim=True)).unsqueeze(1)
 
 
+def weighted_mean(hidden_BLD: Tensor, content_BL: Tensor) -> Tensor:
+    """Mean over the content tokens, weighted by place 1 to n, in float32, ``[B, 1, D]`` (arXiv 2202.08904)."""
+    check_content(content_BL)
+    weight_BL = content_BL.cumsum(dim=1) * content_BL
+    kept_BLD = torch.where(content_BL.unsqueeze(-1), hidden_BLD.float(), 0.0)
+    return (weight_BL.unsqueeze(-1) * kept_BLD).sum(dim=1, keepdim=True) / weight_BL.sum(dim=1)[:, None, None]
+
+
 def marked(hidden_BLD: Tensor, content_BL: Tensor) -> Tensor:
     """Hidden states at the content positions, ``[B, k, D]``; every row must mark the same number of positions."""
     counts_B = content_BL.sum(dim=1)
@@ -33,7 +41,12 @@ def marked(hidden_BLD: Tensor, content_BL: Tensor) -> Tensor:
     return hidden_BLD[content_BL].view(len(hidden_BLD), k, -1)
 
 
-READOUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"last": last, "mean": mean, "marked": marked}
+READOUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "last": last,
+    "mean": mean,
+    "weighted_mean": weighted_mean,
+    "marked": marked,
+}
 
 
 def normalised_mean(readout_BkD: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,17 +24,21 @@ class TokenRow:
         return len(self.ids)
 
 
+Content = Literal["row", "text", "text and suffix"]
+
+
 @dataclass(frozen=True)
 class TextTemplate:
     """``prefix + text + suffix``, tokenised as one string, with the tokenizer's own BOS in front if it has one.
 
     When the row is longer than ``max_length``, tokens are taken from the end of the text; prefix and suffix survive.
-    ``prompt_is_content`` says whether the read-out sees BOS, prefix and suffix or only the text's own tokens.
+    ``content`` says what the read-out sees: the whole row, BOS included, the text's own tokens, or the text and the
+    suffix behind it.
     """
 
     prefix: str = ""
     suffix: str = ""
-    prompt_is_content: bool = True
+    content: Content = "row"
 
     def rows(
         self,
@@ -52,16 +57,13 @@ class TextTemplate:
         """
         if not texts:
             return []
-        if not tokenizer.is_fast:
-            raise Problem(
-                f"the tokenizer {type(tokenizer).__name__} reports no character offsets",
-                "Use a backbone with a fast tokenizer (a tokenizer.json in its folder).",
-            )
+        _need_offsets(tokenizer)
         encoded = tokenizer(
             [self.prefix + text + self.suffix for text in texts],
             add_special_tokens=False,
             return_offsets_mapping=True,
             return_attention_mask=False,
+            verbose=False,
         )
         front = starting_token(tokenizer) if bos is None else list(bos)
         limits = [max_length] * len(texts) if isinstance(max_length, int) else max_length
@@ -76,7 +78,8 @@ class TextTemplate:
         start, end = len(self.prefix), len(self.prefix) + len(text)
         # A token that reaches over a border (".\n" is one token for some tokenizers, " word" behind a prefix for most)
         # holds text, so it may be read; but it holds prompt too, so it may not be cut.
-        of_text = [a < end and b > start for a, b in spans]
+        last = end + len(self.suffix) if self.content == "text and suffix" else end
+        read = [a < last and b > start for a, b in spans]
         surplus = len(bos) + len(ids) - max_length
         if surplus > 0:
             positions = [i for i, (a, b) in enumerate(spans) if start <= a < b <= end]
@@ -88,14 +91,42 @@ class TextTemplate:
                 )
             cut = set(positions[-surplus:])
             ids = [token for i, token in enumerate(ids) if i not in cut]
-            of_text = [inside for i, inside in enumerate(of_text) if i not in cut]
-        content = [True] * (len(bos) + len(ids)) if self.prompt_is_content else [False] * len(bos) + of_text
+            read = [inside for i, inside in enumerate(read) if i not in cut]
+        content = [True] * (len(bos) + len(ids)) if self.content == "row" else [False] * len(bos) + read
         if not any(content):
             raise Problem(
                 f"a text leaves no token to read a vector from: {text[:60]!r}",
                 "Remove empty texts from the data.",
             )
         return TokenRow(bos + ids, content)
+
+
+def shortened(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int) -> list[str]:
+    """Cut texts, each tokenised alone, behind their first ``longest`` tokens.
+
+    Raises:
+        Problem: the tokenizer has no fast implementation.
+    """
+    kept = list(texts)
+    # A token is a byte or more, so only texts of more bytes can be too long.
+    long = [i for i, text in enumerate(texts) if len(text.encode()) > longest]
+    if long:
+        _need_offsets(tokenizer)
+        encoded = tokenizer(
+            [texts[i] for i in long], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        for i, spans in zip(long, encoded["offset_mapping"], strict=True):
+            if len(spans) > longest:
+                kept[i] = texts[i][: spans[longest - 1][1]]
+    return kept
+
+
+def _need_offsets(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.is_fast:
+        raise Problem(
+            f"the tokenizer {type(tokenizer).__name__} reports no character offsets",
+            "Use a backbone with a fast tokenizer (a tokenizer.json in its folder).",
+        )
 
 
 def starting_token(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from genembench.problem import Problem
-from methods.parts import decode
+from methods.parts import head as head_module
 from methods.parts.backbone import load_model
 from methods.parts.decode import Decoder, sum_over
 from methods.parts.forward import TOKENS_PER_PASS
@@ -132,15 +132,15 @@ def test_blocks_of_logits_change_nothing(llama: Any, positions: int, monkeypatch
         return first, second, list(torch.autograd.grad((factor * first).sum() + (factor * second).sum(), [one, other]))
 
     heights: list[int] = []
-    head = decoder.logits
+    head = decoder.head.logits
 
     def counted(hidden_MD: Tensor) -> Tensor:
         heights.append(len(hidden_MD))
         return head(hidden_MD)
 
     wanted = both()
-    monkeypatch.setattr(decode, "LOGITS_AT_ONCE", positions * decoder.vocabulary + 1)
-    monkeypatch.setattr(decoder, "logits", counted)
+    monkeypatch.setattr(head_module, "LOGITS_AT_ONCE", positions * decoder.head.vocabulary + 1)
+    monkeypatch.setattr(decoder.head, "logits", counted)
     got = both()
     assert max(heights) == min(positions, sum(map(len, TARGETS)))
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
@@ -219,9 +219,9 @@ def test_an_architecture_whose_logits_are_made_otherwise_is_refused(
 def identity(llama: Any, monkeypatch: pytest.MonkeyPatch) -> Decoder:
     """A decoder whose logits are the 32 numbers of a hidden state, so that distributions can be chosen."""
     decoder = Decoder(llama)
-    decoder.vocabulary = 32
-    monkeypatch.setattr(decoder, "head", torch.nn.Linear(32, 32, bias=False))
-    torch.nn.init.eye_(decoder.head.weight)  # type: ignore[arg-type]
+    decoder.head.vocabulary = 32
+    decoder.head.linear = torch.nn.Linear(32, 32, bias=False)
+    torch.nn.init.eye_(decoder.head.linear.weight)
     return decoder
 
 

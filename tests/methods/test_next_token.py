@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.parts import next_token
+from methods.parts import head as head_module
 from methods.parts.backbone import load_model, load_tokenizer
 from methods.parts.flops import pass_cost
 from methods.parts.forward import TOKENS_PER_PASS
+from methods.parts.head import Head
 from methods.parts.ledger import Ledger, charging
-from methods.parts.next_token import cross_entropy_sum, next_token_loss
+from methods.parts.next_token import next_token_loss
 from methods.parts.tokens import TextTemplate, TokenRow
 
 # Of different lengths, so that most are padded; the last is the shortest row there is.
@@ -60,7 +61,7 @@ def test_the_loss_is_the_one_of_transformers(model: Any, rows: list[TokenRow]) -
     expected = plain(model, rows)
     expected.backward()
     wanted = gradients(model)
-    term = next_token_loss(model.model, model.lm_head, rows)
+    term = next_token_loss(model.model, Head(model), rows)
     term.sum.backward()
     assert term.sum.item() == pytest.approx(expected.item(), rel=1e-5)
     assert term.weight == sum(map(len, rows)) - len(rows)
@@ -71,19 +72,19 @@ def test_the_loss_is_the_one_of_transformers(model: Any, rows: list[TokenRow]) -
 def test_blocks_of_logits_change_neither_loss_nor_gradients(
     model: Any, rows: list[TokenRow], positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = next_token_loss(model.model, model.lm_head, rows)
+    whole = next_token_loss(model.model, Head(model), rows)
     whole.sum.backward()
     wanted = gradients(model)
     widths: list[int] = []
-    block = next_token._block
+    block = Head._logp
 
-    def counted(hidden_ND: Tensor, head: Any, target_N: Tensor) -> Tensor:
+    def counted(self: Head, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
         widths.append(len(target_N))
-        return block(hidden_ND, head, target_N)
+        return block(self, hidden_ND, target_N)
 
-    monkeypatch.setattr(next_token, "_block", counted)
-    monkeypatch.setattr(next_token, "LOGITS_AT_ONCE", positions * model.config.vocab_size + 7)
-    term = next_token_loss(model.model, model.lm_head, rows)
+    monkeypatch.setattr(Head, "_logp", counted)
+    monkeypatch.setattr(head_module, "RECOMPUTED_AT_ONCE", positions * model.config.vocab_size + 7)
+    term = next_token_loss(model.model, Head(model), rows)
     forward, predicted = list(widths), int(term.weight)
     assert max(forward) == min(positions, predicted)
     assert sum(forward) == predicted
@@ -102,7 +103,7 @@ def test_groups_of_similar_length_change_neither_loss_nor_gradients(
     for ledger, tokens in zip(ledgers, (10_000, 8), strict=True):
         monkeypatch.setitem(TOKENS_PER_PASS, "cpu", tokens)
         with charging(ledger):
-            term = next_token_loss(model.model, model.lm_head, rows)
+            term = next_token_loss(model.model, Head(model), rows)
         term.sum.backward()
         found.append((term.sum.item(), gradients(model)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
@@ -122,19 +123,18 @@ def test_flops_equal_torchs_counter_under_eager_attention(model: Any, rows: list
         with charging(ledger), FlopCounterMode(display=False) as counter:
             # One row a pass: no padding, which torch counts and we do not.
             for row in rows:
-                term = next_token_loss(model.model, model.lm_head, [row])
+                term = next_token_loss(model.model, Head(model), [row])
                 if training:
                     term.sum.backward()
     # The counter also sees the tiny product that makes the rotary angles.
     assert ledger.model_flops == pytest.approx(counter.get_total_flops(), rel=4e-3)
 
 
-def test_logits_are_compared_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_compared_in_float32(model: Any) -> None:
     torch.manual_seed(0)
-    hidden, target = torch.randn(6, 8), torch.tensor([0, 1, 2, 3, 4, 0])
-    head = torch.nn.Linear(8, 5, bias=False)
-    expected = -torch.log_softmax(hidden @ head.weight.T, dim=1)[range(6), target].sum()
-    assert cross_entropy_sum(hidden, head, target).item() == pytest.approx(expected.item(), rel=1e-6)
-    half = cross_entropy_sum(hidden.bfloat16(), head.bfloat16(), target)
+    hidden, target = torch.randn(6, model.config.hidden_size), torch.tensor([0, 1, 2, 3, 4, 0])
+    expected = torch.log_softmax(hidden @ model.lm_head.weight.T, dim=1)[range(6), target]
+    torch.testing.assert_close(Head(model).token_logp(hidden, target), expected, rtol=1e-5, atol=1e-6)
+    half = Head(model.bfloat16()).token_logp(hidden.bfloat16(), target)
     assert half.dtype == torch.float32
-    assert half.item() == pytest.approx(expected.item(), rel=2e-2)
+    torch.testing.assert_close(half, expected, rtol=5e-2, atol=5e-2)

@@ -34,7 +34,7 @@ def test_a_text_of_5000_tokens_still_ends_with_its_prompt(tiny_backbone: Path) -
 
 def test_content_can_be_the_text_alone(tiny_backbone: Path) -> None:
     tokenizer = load_tokenizer(tiny_backbone)
-    (row,) = TextTemplate(prefix="say: ", suffix=PROMPT, prompt_is_content=False).rows(tokenizer, ["red ball"], 512)
+    (row,) = TextTemplate(prefix="say: ", suffix=PROMPT, content="text").rows(tokenizer, ["red ball"], 512)
     inside = [token for token, content in zip(row.ids, row.content, strict=True) if content]
     assert str(tokenizer.decode(inside)).strip() == "red ball"
 
@@ -48,7 +48,7 @@ def test_a_prompt_that_leaves_no_room_for_the_text_is_refused(tiny_backbone: Pat
 def test_an_empty_text_has_no_content_of_its_own(tiny_backbone: Path) -> None:
     tokenizer = load_tokenizer(tiny_backbone)
     with pytest.raises(Problem, match="leaves no token to read a vector from"):
-        TextTemplate(suffix=PROMPT, prompt_is_content=False).rows(tokenizer, [""], 64)
+        TextTemplate(suffix=PROMPT, content="text").rows(tokenizer, [""], 64)
 
 
 def test_every_text_may_have_a_limit_of_its_own(tiny_backbone: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_stands_in_front_can_be_chosen(tiny_backbone: Path, bos: list[int])
     assert len(cut) == len(plain) + 2
     assert cut.ids[: len(bos) + 1] == [*bos, plain[0]]
     # It is prompt, so it is read where the prompt is.
-    (inner,) = TextTemplate(prompt_is_content=False).rows(tokenizer, ["the red ball"], 512, bos=bos)
+    (inner,) = TextTemplate(content="text").rows(tokenizer, ["the red ball"], 512, bos=bos)
     assert inner.content == [False] * len(bos) + [True] * (len(inner) - len(bos))
 
 

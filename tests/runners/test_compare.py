@@ -29,15 +29,16 @@ import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.infonce import BiEncoder, Contrast, InfoNCE
+from methods.infonce import InfoNCE
 from methods.contract import Start, Trainable
 from methods.parts.losses import LossTerm
 from methods.registry import register
+from methods.stages.contrast import BiEncoder, Contrast
 
 
 class Body(BiEncoder):
     def forward(self, batch):
-        name = type(self.method).__name__
+        name = type(self.stage.method).__name__
         if "CALLS" in os.environ:
             with Path(os.environ["CALLS"]).open("a") as file:
                 file.write(name + "\\n")
@@ -59,12 +60,12 @@ class Body(BiEncoder):
 class Training(Contrast):
     def build(self, start: Start) -> Trainable:
         trained = super().build(start)
-        return Trainable(Body(self.method, trained.module.body), trained.tokenizer)
+        return Trainable(Body(self, trained.module.body), trained.tokenizer)
 
 
 class Base(InfoNCE):
     def stages(self):
-        return (Training(self),)
+        return tuple(Training(**vars(stage)) for stage in super().stages())
 """
 for _name in ("Raises", "Dies", "Leaves", "Slow", "Diverges"):
     METHOD_FILE += f'''

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from benchmarks.order import example_id
 from genembench.problem import Problem
-from methods.autoregembed_stages import Align, AlignBatch
 from methods.contract import Example, Stage, Trainable
 from methods.registry import discover
+from methods.stages.align import Align, AlignBatch
 from runners import preparation
 from runners.addresses import preparation_address
 from runners.engine import Engine
