@@ -87,10 +87,13 @@ class AutoRegEmbed(TrainedMethod):
             "The learning rate decays linearly; the released script asks for a cosine that its engine overrides.",
         ),
         inference_cost="one pass over text, prompt and k tokens",
+        parity="Compression, alignment with the paper's scores: the released code, to 1e-4; others: no runnable code. "
+        "Recorded token ids, losses with either sign of the reference, gradients, log-probabilities and vectors "
+        "(float32, all weights trained, no dropout, one negative) are met to 2.8e-6 of each tensor's largest number "
+        "(tests/parity/test_autoregembed.py); other scores and several negatives are held to a plain implementation "
+        "(tests/reference/autoregembed.py).",
     )
     presets = {"paper": _PAPER, "small": _SMALL}
-
-    decodable = True
 
     readout_kind: str = hyper("marked", "the k compressed tokens' hidden states; pooled to their mean", encodes=True)
     compressed_tokens: int = hyper(5, "k, the tokens that a text is compressed into", encodes=True)

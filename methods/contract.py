@@ -2,7 +2,7 @@
 
 A method is a frozen keyword-only dataclass. Its text goes to a vector in three steps that training and evaluation
 share: `tokenize` (token ids and a content mask), `readout` (hidden states to ``[B, k, D]``) and `pool` (to ``[B, D]``).
-Its `stages` say what is trained, on which kind of data, with which loss. `docs/contract.md` argues for the shape.
+Its `stages` say what is trained, on which kind of data, with which loss. `docs/contract.md` is the reference.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class Facts:
     """What a reader of the leaderboard has to know about a method.
 
     ``inference_cost`` is relative to one causal pass over the text; ``deviations`` are from the paper and from the
-    authors' code, each one sentence.
+    authors' code, each one sentence. ``parity`` says which numbers of the authors' code are reproduced, to what
+    tolerance, and in which tests; its first sentence stands in tables, in the row of every name of the class.
     """
 
     family: str
@@ -93,6 +94,7 @@ class Facts:
     summary: str
     deviations: tuple[str, ...] = ()
     inference_cost: str = "one pass over text and prompt"
+    parity: str = "not compared with the authors' code"
 
 
 class Start(Protocol):
@@ -131,6 +133,11 @@ class Stage(ABC):
     name: ClassVar[str]
     data: ClassVar[str]
     """The data kind: triplets, instruct, pairs or text."""
+
+    @property
+    def trains(self) -> str:
+        """What is trained, in words, for the tables; a stage with a `build` of its own says it."""
+        return "all weights" if type(self).build is Stage.build else "not stated"
 
     @property
     @abstractmethod
@@ -258,9 +265,6 @@ class Method(ABC):
 
     causal: ClassVar[bool] = True
     """Whether the encoder's attention is causal; False makes it bidirectional."""
-
-    decodable: ClassVar[bool] = False
-    """Whether the untouched backbone reads the read-out as embeddings (``genembench reconstruct`` lets it)."""
 
     @property
     def new_tokens(self) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ class InfoNCE(OneWordPrompt, TrainedMethod):
             "The text is truncated, never the prompt; the authors' code cuts the prompt off long texts.",
             "In-batch gradients run through every document of the global batch; one process so far.",
         ),
+        parity="No recording; the loss with in-batch negatives is that of llm2vec's supervised recording. "
+        "That is tests/parity/test_llm2vec.py; tests/methods/test_losses.py holds the loss to sentence-transformers, "
+        "and with and without in-batch negatives to an example worked out by hand.",
     )
     presets = {
         "paper": {

@@ -45,5 +45,6 @@ class Untrained(OneWordPrompt):
         paper="arXiv 2502.11401, Table 1",
         summary="hidden states of the untouched backbone",
         deviations=("The text is truncated, never the prompt; the authors' code cuts the prompt off long texts.",),
+        parity="No recording; nothing is trained, and hidden states are the backbone's own.",
     )
     presets = {"paper": _AS_PUBLISHED, "small": _AS_PUBLISHED}

@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
 
     result = argparse.ArgumentParser(prog="genembench compare", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
-        "--methods", type=words, metavar="NAME,...", help="methods, or sentence-transformers:PATH for a finished model"
+        "--methods",
+        type=words,
+        metavar="NAME,...",
+        help="methods, all, or a finished model: sentence-transformers:PATH, llm2vec:MNTP+SUPERVISED (folders or ids)",
     )
     add_run_options(result)
     result.add_argument("--seeds", type=seed_list, default=[0], metavar="N[,N...]", help="default: 0")

@@ -16,7 +16,16 @@ DEFAULTS: Mapping[str, Any] = {
     "benchmark": DEMO,
     **dict.fromkeys(KINDS, DEMO),
     "preset": DEMO,
-    "methods": ["untrained-last", "untrained-mean", "infonce-mean", "infonce-inbatch-last", "infonce-inbatch-mean"],
+    "methods": [
+        "untrained-last",
+        "untrained-mean",
+        "infonce-mean",
+        "infonce-inbatch-last",
+        "infonce-inbatch-mean",
+        "autoregembed",
+        "llm2vec",
+        "anchor-embedding",
+    ],
     "budget": "500,4000",
     "output": Path("results/demo"),
 }

@@ -1,4 +1,4 @@
-"""``genembench evaluate``: score one encoder, ours or a finished sentence-transformers model."""
+"""``genembench evaluate``: score one encoder, ours or a finished model of others."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="genembench evaluate", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
         "--encoder",
-        metavar="DIR|sentence-transformers:PATH|tfidf",
-        help="a run's folder or its encoder, a finished model, or a bag of words",
+        metavar="DIR|sentence-transformers:PATH|llm2vec:PATH+PATH|tfidf",
+        help="a run's folder or its encoder, a finished model (LLM2Vec's as published), or a bag of words",
     )
     add_benchmark_options(result)
     add_engine_options(result, training=False)
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
 
     options = parse(parser(), arguments)
     if not options.encoder:
-        raise Problem("no --encoder was given", "Give a run's folder, sentence-transformers:PATH, or tfidf.")
+        raise Problem(
+            "no --encoder was given", "Give a run's folder, sentence-transformers:PATH, llm2vec:PATH+PATH, or tfidf."
+        )
     if options.output is None:
         raise Problem("no --output was given", "Name a folder for scores.csv and the predictions.")
 
@@ -99,14 +101,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _load(given: str, benchmark: Benchmark, engine: Engine) -> TextEncoder:
     from benchmarks import lexical
-    from runners.plan import FINISHED_PREFIX
+    from runners.finished import finished_model, is_finished
 
     if given == lexical.NAME:
         return lexical.TfidfEncoder(benchmark.texts())
-    if given.startswith(FINISHED_PREFIX):
-        from benchmarks.finished import SentenceTransformerEncoder
-
-        return SentenceTransformerEncoder(given.removeprefix(FINISHED_PREFIX), engine.device)
+    if is_finished(given):
+        return finished_model(given).load(engine)
     from methods.encoder import load_encoder
 
     return load_encoder(given, device=engine.device, precision=engine.precision)

@@ -31,7 +31,7 @@ class MyMethod(Method):
 
 @dataclass(frozen=True)
 class Pull(Stage):
-    """What is trained: all weights. With adapters or a head, define build and finish too, as in methods/infonce.py."""
+    """What is trained: all weights. With adapters or a head, define build too, as methods/stages/contrast.py does."""
 
     method: MyMethod
     name, data = "pull", "triplets"  # or instruct, pairs, text

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.budget import Budget
-from benchmarks.finished import PRECISION, finished_address
 from benchmarks.held_out import held_out_triplets
 from benchmarks.suite import Benchmark
 from benchmarks.training_data import TrainingData, with_seed
@@ -18,11 +17,11 @@ from methods.registry import MethodEntry, stage_source
 from runners.addresses import evaluation_address, preparation_address, run_address, training_address
 from runners.backbones import Backbone
 from runners.engine import Engine
+from runners.finished import FinishedModel
 from runners.outcomes import StageData
 from runners.records import read_status
 from runners.spec import MethodChoice, RunSpec
 
-FINISHED_PREFIX = "sentence-transformers:"
 WATCHED = 128
 """Triplets beyond the largest budget on which training is watched, where there are as many."""
 
@@ -41,7 +40,7 @@ class Planner:
     def runs(
         self,
         methods: Sequence[tuple[MethodChoice, MethodEntry, Method]],
-        finished: Sequence[str],
+        finished: Sequence[FinishedModel],
         budgets: Sequence[Budget],
         seeds: Sequence[int],
     ) -> list[RunSpec]:
@@ -50,7 +49,7 @@ class Planner:
         Raises:
             Problem: a method needs a data kind that was not given, or more of it than there is.
         """
-        names = [_finished_name(path) for path in finished]
+        names = [model.name for model in finished]
         for name in names:
             if names.count(name) > 1:
                 raise Problem(f"two finished models are called '{name}'", "Rename one folder, or compare them apart.")
@@ -59,7 +58,7 @@ class Planner:
         if "triplets" in self.data and budgets:
             largest = max(budget.cap("triplets") for budget in budgets)
             watched = {seed: held_out_triplets(ordered["triplets", seed], largest, WATCHED) for seed in seeds}
-        plan = [self._finished(path) for path in finished]
+        plan = [self._finished(model) for model in finished]
         plan += [self._untrained(choice, entry, method) for choice, entry, method in methods if not method.needs]
         for budget in budgets:
             for seed in seeds:
@@ -70,10 +69,9 @@ class Planner:
                         plan.append(replace(run, held_out=watched.get(seed, ())))
         return plan
 
-    def _finished(self, path: str) -> RunSpec:
-        name = _finished_name(path)
-        where = evaluation_address(finished_address(path), self._benchmark_address, PRECISION)
-        return self._spec(f"{name.replace('/', '--')}-{where[:10]}", name, finished=path)
+    def _finished(self, model: FinishedModel) -> RunSpec:
+        where = evaluation_address(model.address, self._benchmark_address, model.precision(self.engine))
+        return self._spec(f"{model.name.replace('/', '--')}-{where[:10]}", model.name, finished=model.given)
 
     def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:
         assert self.backbone is not None
@@ -132,7 +130,7 @@ class Planner:
             "preparations": (),
         }
         values = nothing | given
-        name = values["method"].name if values["method"] else f"{FINISHED_PREFIX}{values['finished']}"
+        name = values["method"].name if values["method"] else values["finished"]
         # The options that repeat this run and no other (`compare` has methods and seeds, `train` one of each). Of what
         # was set only this method's values: a value for a method that takes no part is refused.
         chosen = values["method"].overrides if values["method"] else {}
@@ -155,10 +153,6 @@ class Planner:
 
     def _run_address(self, weights: str, method: Method, entry: MethodEntry) -> str:
         return run_address(weights, method, entry.source, self._benchmark_address, self.engine.precision)
-
-
-def _finished_name(path: str) -> str:
-    return Path(path).resolve().name if Path(path).is_dir() else path
 
 
 def _prefix(

@@ -18,8 +18,9 @@ from methods.registry import MethodEntry, discover, parse_overrides
 from runners.backbones import Backbone, resolve_backbone
 from runners.engine import Engine, choose_device, choose_precision
 from runners.estimate import Estimator
+from runners.finished import FinishedModel, split_methods
 from runners.options import mappings, resolved
-from runners.plan import FINISHED_PREFIX, Estimate, Planner
+from runners.plan import Estimate, Planner
 from runners.presets import load_preset
 from runners.progress import say
 from runners.spec import MethodChoice, RunSpec
@@ -40,6 +41,10 @@ def make_engine(options: argparse.Namespace) -> Engine:
     return Engine(**given | {"device": device, "precision": choose_precision(options.precision, device)})
 
 
+ALL = "all"
+"""Stands for every registered method."""
+
+
 def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Chosen]:
     """Find and create the methods of a command; a preset file is resolved into ``preset`` and ``set`` of the options.
 
@@ -50,6 +55,8 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
     registry = discover(files)
     for origin, reason in registry.broken:
         say(f"warning: a plug-in could not be loaded: {origin} ({reason})")
+    if ALL in names:
+        names = [*(name for name in names if name != ALL), *registry.entries]
     entries = [registry.get(name) for name in dict.fromkeys(names)]
     preset = load_preset(options.preset, registry)
     # From here on the options say it in full: what is recorded can be run again without the file.
@@ -66,13 +73,6 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
         )
         chosen.append((choice, entry, method))
     return chosen
-
-
-def split_methods(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell methods from finished models (``sentence-transformers:PATH``)."""
-    methods = [name for name in names if not name.startswith(FINISHED_PREFIX)]
-    finished = [name.removeprefix(FINISHED_PREFIX) for name in names if name.startswith(FINISHED_PREFIX)]
-    return methods, finished
 
 
 def choose_benchmark(options: argparse.Namespace) -> Benchmark:
@@ -126,14 +126,14 @@ class Prepared:
 
     Attributes:
         chosen: The methods.
-        finished: Paths or ids of finished models.
+        finished: The finished models.
         trials: The settings that ``--tune`` asks for; none without it.
         axes: What the trials were made of, by method.
         planner: Plans runs of it.
     """
 
     chosen: list[Chosen]
-    finished: list[str]
+    finished: list[FinishedModel]
     budgets: list[Budget]
     seeds: list[int]
     trials: list[Trial]

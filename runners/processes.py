@@ -69,7 +69,7 @@ def run_in_process(spec: RunSpec) -> str:
         _stop(process)
     if read_stamp(spec) == before:
         status, reason = _death(process, interrupted)
-        method = {"name": spec.method.name if spec.method else str(spec.finished), "family": "", "preset": ""}
+        method = {"name": spec.method.name if spec.method else spec.label, "family": "", "preset": ""}
         method |= {"config": {}, "needs": [], "source": ""}  # type: ignore[dict-item]
         publish(spec, make_record(spec, status=status, reason=reason, method=method, started=started))
     if interrupted:

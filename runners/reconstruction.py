@@ -30,7 +30,7 @@ DECODED_AT_ONCE = 64
 
 @runtime_checkable
 class Decodable(Protocol):
-    """What a method that says ``decodable = True`` has beside the contract."""
+    """What a method has, beside the contract, whose read-out the untouched backbone can read as embeddings."""
 
     def instructed(
         self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], instructions: Sequence[str]
@@ -94,13 +94,8 @@ def open_run(given: Path, backbone: str | None, engine: Engine) -> Reader:
     if where is None:
         raise _not_decodable(run, f"a finished model, {method}")
     encoder = load_encoder(folder, device=engine.device, precision=engine.precision)
-    if not encoder.method.decodable:
-        raise _not_decodable(run, f"method {method}")
     if not isinstance(encoder.method, Decodable):
-        raise Problem(
-            f"method {method} says decodable = True and lacks instructed() or targets()",
-            "A decodable method has both: methods/autoregembed.py shows them.",
-        )
+        raise _not_decodable(run, f"method {method}")
     try:
         found = resolve_backbone(backbone or where, engine)
     except Problem as problem:
@@ -145,7 +140,7 @@ def _record(given: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _not_decodable(run: str, what: str) -> Problem:
-    names = sorted(name for name, entry in discover().entries.items() if entry.cls.decodable)
+    names = sorted(name for name, entry in discover().entries.items() if issubclass(entry.cls, Decodable))
     return Problem(
         f"run {run} is of {what}, whose vectors no decoder can read",
         f"Give a run of one of these methods: {', '.join(names)}.",

@@ -52,7 +52,7 @@ class RunSpec:
         run: The run's id: readable, and ending in its address.
         label: Short name for progress lines.
         method: The method; None for a finished model.
-        finished: Path or hub id of a finished sentence-transformers model; None for a method.
+        finished: A finished model with its prefix (`runners.finished`); None for a method.
         backbone: What the method starts from.
         budget_label: The budget as given; "0" where nothing is trained.
         asked: Cap per data kind.

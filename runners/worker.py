@@ -28,6 +28,7 @@ from methods.parts.backbone import attention_kernel
 from methods.parts.ledger import Ledger, charging
 from runners import interrupt
 from runners.addresses import evaluation_address
+from runners.finished import finished_model
 from runners.interrupt import Interrupted
 from runners.outcomes import StageOutcome
 from runners.progress import Progress, say
@@ -95,9 +96,7 @@ class _Run:
     def go(self) -> None:
         spec = self.spec
         if spec.finished is not None:
-            from benchmarks.finished import SentenceTransformerEncoder
-
-            self._evaluate(SentenceTransformerEncoder(spec.finished, spec.engine.device))
+            self._evaluate(finished_model(spec.finished).load(spec.engine))
             return
         make = self._train()
         if spec.benchmark is not None:

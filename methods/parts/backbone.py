@@ -39,7 +39,7 @@ def load_model(
     ``causal=False`` makes the backbone bidirectional; either direction is tried on a few tokens (`ensure_direction`).
 
     Raises:
-        Problem: the folder holds no model that transformers can load, or its attention has another direction than asked.
+        Problem: the folder holds no model that transformers can load, or attention has another direction than asked.
     """
     kind = AutoModelForCausalLM if head else AutoModel
     try:

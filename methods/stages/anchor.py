@@ -94,6 +94,11 @@ class Anchor(SharedStage):
                 "alpha must lie between 0 (D2Q only) and 1 (Q2D only), max_target_length must be 1 or more.",
             )
 
+    @property
+    def trains(self) -> str:
+        """The head too, unless there are adapters."""
+        return f"{super().trains}{', the head included' if self.tuning == 'full' else '; the head is frozen'}"
+
     def build(self, start: Start) -> Trainable:
         """Load the language model; with adapters its head stays as it is."""
         tokenizer = start.tokenizer()

@@ -71,6 +71,12 @@ class OnDecoder(SharedStage):
     max_target_length: int
     """Longest text to decode in tokens, end token included."""
 
+    @property
+    def trains(self) -> str:
+        """With adapters the new tokens' embeddings too; the decoder in no case."""
+        tokens = "" if self.tuning == "full" else f"; the {len(self.method.new_tokens)} new tokens' embeddings"
+        return f"{super().trains}{tokens}; the decoder is frozen"
+
     def build(self, start: Start) -> Trainable:
         """Load the encoder, give it the k tokens where it lacks them, and put the untouched backbone behind it."""
         tokenizer = start.tokenizer()

@@ -86,6 +86,12 @@ class MaskedNextToken(SharedStage):
             "causal": self.method.causal
         }
 
+    @property
+    def trains(self) -> str:
+        """The head is no part of it."""
+        tied = ", unless it is the embedding matrix" if self.tuning == "full" else ""
+        return f"{super().trains}; the head is frozen{tied}"
+
     def build(self, start: Start) -> Trainable:
         """Load the language model, make its body trainable and freeze its head."""
         tokenizer = start.tokenizer()

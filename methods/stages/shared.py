@@ -29,6 +29,13 @@ class SharedStage(Stage):
         """How the stage is optimised."""
         return self.optimiser
 
+    @property
+    def trains(self) -> str:
+        """All weights, or adapters."""
+        if self.tuning == "full":
+            return "all weights"
+        return f"adapters (LoRA, rank {self.lora.rank}) on every linear layer, merged"
+
     def identity(self) -> dict[str, Any]:
         """Return the stage's own values and the hyper-parameters that shape a text's way to its vector."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "method"}

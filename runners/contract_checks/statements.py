@@ -44,7 +44,7 @@ def _facts(entry: MethodEntry) -> None:
             f"{entry.cls.__name__} states no facts",
             'Add to the class: facts = Facts(family="…", paper="… or none yet", summary="…").',
         )
-    for name in ("family", "paper", "summary", "inference_cost"):
+    for name in ("family", "paper", "summary", "inference_cost", "parity"):
         value = getattr(stated, name)
         if not (isinstance(value, str) and value.strip()):
             raise Broken(f"facts.{name} is {value!r}", "It must be a short text: tables and records show it.")

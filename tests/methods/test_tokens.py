@@ -7,7 +7,7 @@ import torch
 
 from genembench.problem import Problem
 from methods.parts.backbone import load_tokenizer
-from methods.parts.tokens import TextTemplate, TokenRow, length_groups, pad
+from methods.parts.tokens import TextTemplate, TokenRow, length_groups, pad, shortened
 
 PROMPT = "\nThis sentence means in one word: “"
 
@@ -37,6 +37,35 @@ def test_content_can_be_the_text_alone(tiny_backbone: Path) -> None:
     (row,) = TextTemplate(prefix="say: ", suffix=PROMPT, content="text").rows(tokenizer, ["red ball"], 512)
     inside = [token for token, content in zip(row.ids, row.content, strict=True) if content]
     assert str(tokenizer.decode(inside)).strip() == "red ball"
+
+
+def test_content_can_be_the_text_and_what_stands_behind_it(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    for text in ("red ball", "the cat sees a red ball in the yard " * 20):
+        (row,) = TextTemplate(prefix="say: ", suffix=PROMPT, content="text and suffix").rows(tokenizer, [text], 64)
+        inside = [token for token, content in zip(row.ids, row.content, strict=True) if content]
+        assert row.content == [False] * (len(row) - len(inside)) + [True] * len(inside)
+        decoded = str(tokenizer.decode(inside)).strip()
+        assert decoded.endswith(PROMPT)
+        assert text.startswith(decoded.removesuffix(PROMPT).strip())
+    assert decoded.startswith("the cat sees")
+
+
+def test_texts_are_shortened_to_their_first_tokens(tiny_backbone: Path) -> None:
+    tokenizer = load_tokenizer(tiny_backbone)
+    long = "the cat sees a red ball in the yard, é 🦊 " * 30
+    texts = [long, "a ball", " two  spaces ", "", "🦊🦊🦊🦊"]
+    for longest in (1, 7, 100):
+        for text, kept in zip(texts, shortened(tokenizer, texts, longest), strict=True):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert text.startswith(kept)
+            if len(ids) <= longest:
+                assert kept == text
+            else:
+                # A character of several tokens is kept whole.
+                assert kept.encode().startswith(str(tokenizer.decode(ids[:longest])).rstrip("\ufffd").encode())
+                assert len(tokenizer(kept, add_special_tokens=False)["input_ids"]) <= longest + 3
+    assert texts[0] == long
 
 
 def test_a_prompt_that_leaves_no_room_for_the_text_is_refused(tiny_backbone: Path) -> None:

@@ -94,13 +94,13 @@ def test_masked_next_token_prediction(recorded: Recording) -> None:
     for ids, labels, mask in zip(*(recorded.expected[name].tolist() for name in names), strict=True):
         length = sum(mask)
         assert mask == [1] * length + [0] * (len(mask) - length)
-        assert labels[0] == -100
+        # Nothing stands before the first token, so a label there is scored by neither side.
         before = [label != -100 for label in labels[1:length]]
         rows.append(TokenRow(ids[:length], [*before, False]))
-        originals.append([label for label in labels if label != -100])
+        originals.append([label for label in labels[1:] if label != -100])
     batch = MaskedBatch(rows, originals)
     loss = loss_of(trained.module(batch))
-    assert stage.weigh(batch) == {"mntp": float((recorded.expected["mntp.labels"] != -100).sum())}
+    assert stage.weigh(batch) == {"mntp": float((recorded.expected["mntp.labels"][:, 1:] != -100).sum())}
     loss.backward()
     assert_close("mntp.loss", loss, recorded.expected["mntp.loss"])
     assert_gradients(trained.module.body, recorded.gradients("mntp"))  # type: ignore[arg-type]  # a module

@@ -58,6 +58,11 @@ SNEAKY_BUILD = """
 
 BROKEN: dict[str, tuple[str, Edits, tuple[str, ...]]] = {
     "no paper": ("facts", (('paper="none yet"', 'paper=""'),), ("facts.paper is ''", "short text")),
+    "no parity": (
+        "facts",
+        (('paper="none yet"', 'paper="none yet", parity=" "'),),
+        ("facts.parity is ' '", "short text"),
+    ),
     "no documentation": (
         "facts",
         (('hyper(64, "examples in one optimizer step")', "64"),),

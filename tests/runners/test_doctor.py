@@ -452,7 +452,8 @@ def test_a_kernel_that_loses_the_mask_is_found(monkeypatch: pytest.MonkeyPatch) 
     real = torch.nn.functional.scaled_dot_product_attention
 
     def careless(*tensors: Any, **options: Any) -> Any:
-        return real(*tensors, **{**options, "attn_mask": None})
+        # Not in the four tokens on which loading tries the direction: there it would be found first.
+        return real(*tensors, **options | ({"attn_mask": None} if tensors[0].shape[2] > 8 else {}))
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", careless)
     found = finding(attention(monkeypatch), "as eager")

@@ -14,6 +14,7 @@ from methods.registry import discover
 from runners import compare, train
 from runners.backbones import resolve_backbone
 from runners.engine import Engine
+from runners.finished import finished_model
 from runners.options import parse
 from runners.plan import Estimate, Planner, describe
 from runners.prepare import choose_benchmark, make_engine, make_plan
@@ -33,7 +34,8 @@ def _runs(planner: Planner, *names: str, budgets: str = "20,40", finished: tuple
     chosen = [
         (MethodChoice(name=n, preset="small", overrides={}), found.get(n), found.get(n).create("small")) for n in names
     ]
-    return planner.runs(chosen, finished, parse_budgets([budgets]), [0])
+    models = [finished_model(f"sentence-transformers:{path}") for path in finished]
+    return planner.runs(chosen, models, parse_budgets([budgets]), [0])
 
 
 def _finished(folder: Path) -> str:

@@ -139,7 +139,7 @@ def test_a_backbone_that_was_moved_is_found_by_its_option(
         main([str(copy), *TWO, f"--backbone={moved}"])
 
 
-def test_any_method_that_says_it_is_decodable_can_be_reconstructed(
+def test_any_method_that_has_what_it_takes_can_be_reconstructed(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "mine.py"
@@ -380,19 +380,6 @@ def test_methods_that_no_decoder_reads_are_refused_with_those_it_does(tiny_backb
             main([str(tmp_path / run), "a ball"])
         assert "autoregembed, autoregembed-align-only, autoregembed-compress-only" in caught.value.hint
         assert "infonce" not in caught.value.hint
-
-
-def test_a_method_that_only_says_it_is_decodable_is_refused(tiny_backbone: Path, tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(
-        "from dataclasses import dataclass\nfrom methods.untrained import Untrained\n"
-        "from methods.registry import register\n\n"
-        '@register("mine")\n@dataclass(frozen=True, kw_only=True)\nclass Mine(Untrained):\n    decodable = True\n'
-    )
-    _record(tmp_path / "mine-0", "mine", {"given": str(tiny_backbone), "address": "0"})
-    _encoder(tmp_path / "mine-0", "mine", tiny_backbone, file)
-    with pytest.raises(Problem, match=r"method mine says decodable = True and lacks instructed\(\) or targets\(\)"):
-        main([str(tmp_path / "mine-0"), "a ball"])
 
 
 def test_a_refusal_is_two_lines_and_exit_code_2(genembench: Command, tmp_path: Path) -> None:
