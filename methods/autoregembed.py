@@ -29,7 +29,8 @@ _TRIED = "our choice: best held-out retrieval of 1e-6, 1e-5, 1e-4 (docs/results)
 
 
 _PAPER = {
-    "max_length": Hyper(512, "paper"),
+    "max_length": Hyper(512, "our reading: the paper says 512 of context, instruction and target each"),
+    "readout_kind": Hyper("marked", "paper"),
     "max_target_length": Hyper(512, "paper"),
     "compressed_tokens": Hyper(5, "paper"),
     "prompt": Hyper(PROMPT, "authors' code, one string where the paper has two instructions"),
@@ -45,6 +46,7 @@ _PAPER = {
     "reference_sign": Hyper("paper", "paper, eq. 2; the released code adds"),
     "schedule": Hyper("linear", "authors' script: its DeepSpeed configuration decays linearly"),
     "warmup": Hyper(0.05, "authors' script; the paper is silent"),
+    "weight_decay": Hyper(0.0, "our choice: unstated"),
     "tuning": Hyper("full", "authors' scripts"),
     "lora_rank": Hyper(32, "authors' code"),
     "lora_alpha": Hyper(64, "authors' code"),
@@ -81,9 +83,10 @@ class AutoRegEmbed(TrainedMethod):
             "released code tells it from token ids, so that its decoder cannot see the end token.",
             "max_length includes the k tokens, and the text is cut, never the prompt; the released code cuts a long "
             "text's prompt off at evaluation.",
-            "An instruction of the instruct data is cut to half of max_length.",
+            "max_length is one limit for text and instruction together; an instruction is cut to half of it.",
             "The divergence variants compare both distributions behind the same text; the printed formula for the "
             "negative has two different ones.",
+            "Warm-up is linear; the released scripts' engine warms up along a logarithm by default.",
             "The learning rate decays linearly; the released script asks for a cosine that its engine overrides.",
         ),
         inference_cost="one pass over text, prompt and k tokens",

@@ -13,6 +13,8 @@ TWINS = {
     "infonce-mean": "untrained-mean",
     "infonce-inbatch-last": "untrained-last",
     "infonce-inbatch-mean": "untrained-mean",
+    "llm2vec": "untrained-mean",
+    "anchor-embedding": "untrained-last",
 }
 
 
@@ -24,10 +26,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, genembench: Command) -> Path:
     finished = genembench("compare", cwd=folder, env=environment, timeout=1500)
     assert finished.returncode == 0, finished.stderr
     assert "this is the embedded demo" in finished.stderr
-    assert "8 of 8 runs done. Written to results/demo:" in finished.stdout
+    assert "14 of 14 runs done. Written to results/demo:" in finished.stdout
     # The same command again trains nothing, and neither does the backbone.
     again = genembench("compare", cwd=folder, env=environment)
-    assert again.stderr.count("done already") == 8
+    assert again.stderr.count("done already") == 14
     assert "Pre-training" not in again.stderr
     assert again.stdout == finished.stdout
     return folder
@@ -57,5 +59,6 @@ def test_the_files_that_were_promised_are_there(demo: Path) -> None:
     output = demo / "results/demo"
     for name in ("leaderboard.csv", "leaderboard.md", "costs.csv", "pareto.png", "pareto.svg", "config.json"):
         assert (output / name).stat().st_size > 0
-    assert len(list((output / "runs").glob("*/run.json"))) == 8
-    assert len(list((output / "stages").iterdir())) == 6
+    assert len(list((output / "runs").glob("*/run.json"))) == 14
+    assert len(list((output / "stages").glob("prepared-*"))) == 2
+    assert len(list((output / "stages").iterdir())) == 2 + 2 * 9

@@ -11,7 +11,8 @@ import pytest
 
 from methods.registry import MethodEntry, discover
 from runners.list_methods import main
-from runners.methods_page import COMMAND, page, prose, value
+from runners.markdown_text import prose, value
+from runners.methods_page import COMMAND, page
 from runners.new_method import write
 from tests.conftest import CHECKOUT
 
