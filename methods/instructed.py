@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from genembench.problem import Problem
 from methods.contract import Phase, Role, hyper
 from methods.parts.chat import Chat, wrapper
 from methods.parts.targets import end_token
@@ -40,12 +41,21 @@ class InstructedMethod(TrainedMethod):
         "exact", "which tokens are the text's: by characters, or as many as it has when tokenised alone", encodes=True
     )
 
+    def __post_init__(self) -> None:
+        """Refuse what leaves nothing to read.
+
+        Raises:
+            Problem: no room for a text.
+        """
+        if self.max_text_length < 1:
+            raise Problem(f"max_text_length={self.max_text_length}: no text is so short", "It must be 1 or more.")
+
     def tokenize(
         self, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], role: Role, phase: Phase
     ) -> list[TokenRow]:
         """Wrap, tokenise as one string, and mark the text and what closes it as content."""
-        # A text of white space only still needs a token to be read.
-        texts = [text if text.strip() else " " for text in texts]
+        # Of a text of white space only, something must be left to read.
+        texts = [text if text.strip() else "." for text in texts]
         said = "" if role == "document" else self.instruction if phase == "evaluate" else self.train_instruction
         opening, closing = wrapper(self.chat, tokenizer)
         if phase == "evaluate":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 
@@ -68,5 +68,8 @@ def save_merged(
     plain: Any = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model  # type: ignore[operator]
     # Adapters are put into the body in place, so the model around it holds what they were merged into.
     whole = plain if within is None else within
+    if within is not None:
+        # How the backbone wants to sample is nobody's business here, and where that is contradictory nothing is saved.
+        within.generation_config = GenerationConfig()
     whole.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

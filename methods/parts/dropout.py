@@ -22,7 +22,7 @@ def set_attention_dropout(model: PreTrainedModel, probability: float) -> None:
             # GPT-2 keeps it as a module.
             module.attn_dropout.p = probability
             found += 1
-    if not found:
+    if not found and probability:
         raise Problem(
             f"the attention of {type(model).__name__} has no dropout, and SimCSE's two views need one",
             "Use another backbone, or adapters (--set METHOD.tuning=lora) and --set METHOD.simcse_dropout=0.",

@@ -50,11 +50,15 @@ class Head:
         mode = model.training
         model.eval()
         ids = torch.arange(4, device=model.device).unsqueeze(0) % self.vocabulary
-        with torch.inference_mode():
-            expected = model(input_ids=ids, use_cache=False).logits
+        # flash-attn has no float32.
+        flash = str(model.config._attn_implementation).startswith("flash")
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=flash):
+            expected = model(input_ids=ids, use_cache=False).logits.float()
             found = self.logits(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
         model.train(mode)
-        if not torch.allclose(found, expected, rtol=1e-3, atol=1e-3):
+        # The model caps and scales in its own precision, here it is float32; a wrong formula misses by far more.
+        allowed = 1e-3 if model.dtype == torch.float32 and not flash else 5e-2
+        if not torch.allclose(found, expected, rtol=allowed, atol=allowed * max(1.0, float(expected.abs().max()))):
             raise Problem(
                 f"the logits of {type(model).__name__} are not its head applied to its last hidden states",
                 "methods/parts/head.py knows soft-capping and scales; add what this architecture does there.",
@@ -95,6 +99,9 @@ class Head:
         """Compute a number for each position ``[M]`` from hidden states ``[M, D]``, with frozen weights."""
         passes = 2 if torch.is_grad_enabled() and any(one.requires_grad for one in hidden) else 1
         self._charge(passes, sum(map(len, hidden)))
+        if not len(hidden[0]):
+            # Nothing to compute, and still a function of what it would have been computed from.
+            return hidden[0].sum(dim=-1).float()
         size = max(1, LOGITS_AT_ONCE // self.vocabulary)
         result: Tensor = _PerPosition.apply(function, size, len(hidden), *hidden, *constants)  # type: ignore[no-untyped-call]
         return result

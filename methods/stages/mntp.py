@@ -95,8 +95,15 @@ class MaskedNextToken(SharedStage):
     def build(self, start: Start) -> Trainable:
         """Load the language model, make its body trainable and freeze its head."""
         tokenizer = start.tokenizer()
-        self._mask_id(tokenizer)
+        mask = self._mask_id(tokenizer)
         model = start.model(head=True, causal=self.method.causal)
+        embeddings: Any = model.get_input_embeddings()
+        rows = embeddings.num_embeddings
+        if mask >= rows:
+            raise Problem(
+                f"the tokenizer's mask token {tokenizer.mask_token!r} has id {mask}, the backbone {rows} embeddings",
+                "Take the mask token out of its tokenizer_config.json; a rare token stands in for it.",
+            )
         head = Head(model)
         head.linear.requires_grad_(False)
         return Trainable(MaskedModel(self.adapt(model.base_model), head).train(), tokenizer)
@@ -108,15 +115,16 @@ class MaskedNextToken(SharedStage):
         # Quietly: that a text is longer than the model reads is what the next line is for.
         texts = tokenizer([row["text"] for row in examples], add_special_tokens=False, verbose=False)["input_ids"]
         pieces = [bos + ids[at : at + room] for ids in texts for at in range(0, len(ids), room)]
-        special = torch.tensor(sorted({*tokenizer.all_special_ids} - {self._mask_id(tokenizer)}), dtype=torch.long)
-        masked = [self._masked(torch.tensor(ids), special, tokenizer) for ids in pieces]
+        mask = self._mask_id(tokenizer)
+        special = torch.tensor(sorted({*tokenizer.all_special_ids} - {mask}), dtype=torch.long)
+        masked = [self._masked(torch.tensor(ids), special, mask, tokenizer.vocab_size) for ids in pieces]
         return MaskedBatch([row for row, _ in masked], [originals for _, originals in masked])
 
     def weigh(self, batch: MaskedBatch) -> dict[str, float]:
         """One for each masked token."""
         return {"mntp": float(sum(map(len, batch.originals)))}
 
-    def _masked(self, ids_L: Tensor, special: Tensor, tokenizer: PreTrainedTokenizerBase) -> tuple[TokenRow, list[int]]:
+    def _masked(self, ids_L: Tensor, special: Tensor, mask: int, vocabulary: int) -> tuple[TokenRow, list[int]]:
         # A generator of the row's own: how the batch is split must not change what is masked.
         seed = hashlib.sha256(f"{torch.initial_seed()} {ids_L.tolist()}".encode()).digest()[:8]
         draw = torch.Generator().manual_seed(int.from_bytes(seed) % 2**63)
@@ -127,10 +135,11 @@ class MaskedNextToken(SharedStage):
             # A short row would often be of no use.
             chosen_L[open_L.nonzero().flatten()[torch.randint(int(open_L.sum()), (1,), generator=draw)]] = True
         fate_L = torch.rand(len(ids_L), generator=draw)
-        random_L = torch.randint(len(tokenizer), ids_L.shape, generator=draw)
+        # Of the vocabulary proper: tokens that were added to it may have no embeddings.
+        random_L = torch.randint(vocabulary, ids_L.shape, generator=draw)
         corrupted_L = ids_L.clone()
         whole = self.mask_rule == "all"
-        corrupted_L[chosen_L if whole else chosen_L & (fate_L < 0.8)] = self._mask_id(tokenizer)
+        corrupted_L[chosen_L if whole else chosen_L & (fate_L < 0.8)] = mask
         if not whole:
             exchanged_L = chosen_L & (fate_L >= 0.8) & (fate_L < 0.9)
             corrupted_L[exchanged_L] = random_L[exchanged_L]
@@ -138,8 +147,11 @@ class MaskedNextToken(SharedStage):
         return TokenRow(corrupted_L.tolist(), before), ids_L[chosen_L].tolist()
 
     def _mask_id(self, tokenizer: PreTrainedTokenizerBase) -> int:
-        found = tokenizer.get_vocab().get(self.mask_token) if tokenizer.mask_token is None else tokenizer.mask_token_id
+        found = tokenizer.mask_token_id
         if found is None:
+            found = tokenizer.convert_tokens_to_ids(self.mask_token)
+        # An unknown token stands for everything that is unknown.
+        if found is None or (found == tokenizer.unk_token_id and self.mask_token != tokenizer.unk_token):
             raise Problem(
                 f"the tokenizer has no mask token, and no token {self.mask_token!r} to use in its place",
                 "Name a rare token of its vocabulary: --set METHOD.mask_token=TOKEN.",

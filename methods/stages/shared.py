@@ -16,7 +16,7 @@ from methods.parts.adapt import LoraShape, Tuning, trainable
 class SharedStage(Stage):
     """A stage that several methods can use: its values are its own, of the method it uses the way to a vector.
 
-    So two methods whose stages are equal train them once for both.
+    So names of one method class whose stages are equal train them once.
     """
 
     method: Method

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedTokenizerBase
 
+from genembench.problem import Problem
 from methods.contract import Example, Start, Trainable
 from methods.parts.dropout import set_attention_dropout
 from methods.stages.contrast import BiEncoder, Contrast, GroupedTokens
@@ -25,11 +26,23 @@ class SimCSE(Contrast):
     """Of attention weights; adapters drop their inputs as well."""
     max_length: int = 128
 
+    def __post_init__(self) -> None:
+        """Refuse what gives no two views.
+
+        Raises:
+            Problem: dropout is no probability, or there is none at all, or there is no room for a text.
+        """
+        super().__post_init__()
+        if not 0 <= self.dropout < 1 or self.max_length < 1:
+            raise Problem(
+                f"simcse_dropout={self.dropout}, simcse_max_length={self.max_length}: nothing to learn from",
+                "simcse_dropout must be 0 or more and below 1, simcse_max_length 1 or more.",
+            )
+
     def build(self, start: Start) -> Trainable:
         """Load the body, with dropout in its attention, and make its weights, or adapters, trainable."""
         body = start.model(causal=self.method.causal)
-        if self.dropout:
-            set_attention_dropout(body, self.dropout)
+        set_attention_dropout(body, self.dropout)
         return Trainable(BiEncoder(self, self.adapt(body)), start.tokenizer())
 
     def collate(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> GroupedTokens:

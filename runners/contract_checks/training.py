@@ -119,7 +119,7 @@ def _gradients(case: Case, engine: Engine | None = None, *, draw: int = 0) -> di
     for module in trainer.raw_module.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif hasattr(module, "attention_dropout"):
+        elif isinstance(getattr(module, "attention_dropout", None), float | int):
             # Attention drops its weights in a function, by a number of its module's.
             module.attention_dropout = 0.0  # type: ignore[assignment]  # the stubs expect tensors and modules
     trainer.seed = draw

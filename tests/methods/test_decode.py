@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,6 +145,20 @@ def test_blocks_of_logits_change_nothing(llama: Any, positions: int, monkeypatch
     got = both()
     assert max(heights) == min(positions, sum(map(len, TARGETS)))
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_a_decoder_in_bfloat16_is_taken(llama: Any) -> None:
+    """What a run on a GPU gives it: the untouched backbone without a float32 copy."""
+    wanted = Decoder(llama)
+    ids = torch.tensor([target[0] for target in TARGETS])
+    prefix = prefixes()
+    first = [[token] for token in ids.tolist()]
+    with torch.no_grad():
+        expected = wanted.token_logp(wanted.hidden(prefix, first), ids)
+        half = Decoder(copy.deepcopy(llama).bfloat16())
+        found = half.token_logp(half.hidden(prefix.bfloat16(), first), ids)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=5e-2, atol=5e-2)
 
 
 def test_nothing_of_the_decoder_is_trained(llama: Any) -> None:

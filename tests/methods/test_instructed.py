@@ -174,7 +174,7 @@ def test_an_instruction_that_leaves_no_room_is_refused(tokenizer: Any) -> None:
 
 
 def trimming(folder: Path) -> Any:
-    """A tokenizer whose offsets leave white space out, as those of GPT-NeoX and of RoBERTa do."""
+    """A tokenizer whose offsets leave white space out, which the byte-level post-processor does by default."""
     data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer = Tokenizer.from_str(json.dumps(data))
     tokenizer.post_processor = processors.Sequence(

@@ -120,10 +120,11 @@ def test_flops_equal_torchs_counter_under_eager_attention(model: Any, rows: list
     ledger = Ledger()
     with torch.set_grad_enabled(training):
         pass_cost(model.model)  # its probe must not run under the counter
+        head = Head(model)
         with charging(ledger), FlopCounterMode(display=False) as counter:
             # One row a pass: no padding, which torch counts and we do not.
             for row in rows:
-                term = next_token_loss(model.model, Head(model), [row])
+                term = next_token_loss(model.model, head, [row])
                 if training:
                     term.sum.backward()
     # The counter also sees the tiny product that makes the rotary angles.

@@ -41,8 +41,8 @@ def vector(model: Any, tokenizer: Any, text: str, instruction: str = "") -> Tens
     return vector_D
 
 
-def plain_loss(folder: Path, rows: list[Example], order: list[int] | None = None) -> tuple[Tensor, Any]:
-    """CE(50 cos(q, [all positives; all negatives])) with query i's positive in column i.
+def plain_loss(folder: Path, rows: list[Example], scale: float, order: list[int] | None = None) -> tuple[Tensor, Any]:
+    """CE(scale cos(q, [all positives; all negatives])) with query i's positive in column i.
 
     ``order`` moves the columns, and the labels with them.
     """
@@ -57,15 +57,21 @@ def plain_loss(folder: Path, rows: list[Example], order: list[int] | None = None
     if order is not None:
         documents = documents[order]
         labels = torch.tensor([order.index(i) for i in range(len(rows))])
-    return functional.cross_entropy(50 * queries @ documents.T, labels), model
+    return functional.cross_entropy(scale * queries @ documents.T, labels), model
 
 
+@pytest.mark.parametrize(("settings", "scale"), [({}, 50.0), ({"temperature": 1.0}, 1.0)], ids=["50", "1"])
 @pytest.mark.parametrize("rows", ROWS.values(), ids=list(ROWS))
-def test_all_hard_negatives_are_everybodys(rows: list[Example], backbone: Backbone) -> None:
-    """Rows may have fewer negatives than are taken, and then nothing stands in their place; or more."""
-    stage = stage_of()
+def test_all_hard_negatives_are_everybodys(
+    rows: list[Example], settings: dict[str, Any], scale: float, backbone: Backbone
+) -> None:
+    """Rows may have fewer negatives than are taken, and then nothing stands in their place; or more.
+
+    What stands there by mistake shows where similarities are scaled little.
+    """
+    stage = stage_of(**settings)
     trained = build(stage, backbone(LLAMA))
-    wanted, model = plain_loss(backbone(LLAMA), rows)
+    wanted, model = plain_loss(backbone(LLAMA), rows, scale)
     wanted.backward()
     assert step(stage, trained, rows).item() == pytest.approx(wanted.item(), rel=1e-4)
     assert_gradients(
@@ -74,7 +80,7 @@ def test_all_hard_negatives_are_everybodys(rows: list[Example], backbone: Backbo
     columns = len(rows) + sum(min(NEGATIVES, len(row["negative"])) for row in rows)
     order = torch.randperm(columns, generator=torch.Generator().manual_seed(1)).tolist()
     with torch.no_grad():
-        assert plain_loss(backbone(LLAMA), rows, order)[0].item() == pytest.approx(wanted.item(), rel=1e-4)
+        assert plain_loss(backbone(LLAMA), rows, scale, order)[0].item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 def test_negatives_beyond_the_setting_are_not_used(backbone: Backbone) -> None:
