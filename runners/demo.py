@@ -26,7 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
         "llm2vec",
         "anchor-embedding",
     ],
-    "budget": "500,4000",
+    "budget": "500,2000",
     "output": Path("results/demo"),
 }
 
