@@ -33,8 +33,17 @@ DEMO_COMPARE = {
     "pairs": "demo",
     "text": "demo",
     "preset": "demo",
-    "methods": ["untrained-last", "untrained-mean", "infonce-mean", "infonce-inbatch-last", "infonce-inbatch-mean"],
-    "budget": "500,4000",
+    "methods": [
+        "untrained-last",
+        "untrained-mean",
+        "infonce-mean",
+        "infonce-inbatch-last",
+        "infonce-inbatch-mean",
+        "autoregembed",
+        "llm2vec",
+        "anchor-embedding",
+    ],
+    "budget": "500,2000",
     "output": Path("results/demo"),
 }
 
