@@ -26,23 +26,22 @@ from methods.contract import Method, Phase, Role, hyper
 from methods.encoder import Encoder, encoder_address
 from methods.parts.adapter import CONFIG, adapted, bare_body, read_object
 from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
+from methods.parts.chat import WRAPPERS
 from methods.parts.tokens import TokenRow, shortened, starting_token
 from methods.registry import MethodEntry
 
 SETTINGS = "llm2vec_config.json"
 DEFAULTS = {"pooling_mode": "mean", "max_length": 512, "doc_max_length": 400, "skip_instruction": True}
 _POOLING = {"mean": "mean", "weighted_mean": "weighted_mean", "eos_token": "last", "last_token": "last"}
-_LLAMA_2 = ("[INST] ", " [/INST]")
 _LLAMA_3 = "meta-llama/Meta-Llama-3-8B-Instruct"
-_QWEN = ("<|im_start|>user\n", "<|im_end|>")
 # By exact name, as in the package: that is what its vectors were made with.
 _TURNS = {
-    _LLAMA_3: ("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),
-    "mistralai/Mistral-7B-Instruct-v0.2": _LLAMA_2,
-    "meta-llama/Llama-2-7b-chat-hf": _LLAMA_2,
+    _LLAMA_3: WRAPPERS["llama-3"],
+    "mistralai/Mistral-7B-Instruct-v0.2": WRAPPERS["llama-2"],
+    "meta-llama/Llama-2-7b-chat-hf": WRAPPERS["llama-2"],
     "google/gemma-2-9b-it": ("<bos><start_of_turn>user\n", "<end_of_turn>"),
-    "Qwen/Qwen2-1.5B-Instruct": _QWEN,
-    "Qwen/Qwen2-7B-Instruct": _QWEN,
+    "Qwen/Qwen2-1.5B-Instruct": WRAPPERS["qwen"],
+    "Qwen/Qwen2-7B-Instruct": WRAPPERS["qwen"],
 }
 _ENDS = {"llama": " </s>", "mistral": " </s>", "gemma": "<eos>", "qwen2": "<|endoftext|>"}
 

@@ -21,6 +21,7 @@ from leaderboard.files import write_atomically
 from methods.contract import Example, Stage, Trainable
 from methods.encoder import files_hash
 from methods.parts.ledger import Ledger, charging
+from methods.parts.modes import evaluating
 from runners import interrupt
 from runners.engine import Engine
 from runners.interrupt import Interrupted
@@ -28,7 +29,6 @@ from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
 from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
 from runners.progress import Progress
-from runners.watch import evaluating
 
 EXAMPLES_AT_ONCE = 256
 TENSORS = "prepared.safetensors"

@@ -7,8 +7,7 @@ texts (lower is more spread out). The share of triplets whose positive is closer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +16,10 @@ from transformers import PreTrainedTokenizerBase
 from methods.contract import Example, Method
 from methods.parts.forward import run_body
 from methods.parts.ledger import charging
+from methods.parts.modes import evaluating
 from methods.parts.observe import observing
 
 QUARTERS = 4
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode without gradients, and every part of it back into the mode that it had."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def watch_points(steps: int) -> frozenset[int]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from genembench.problem import Problem
+from methods.parts.modes import evaluating
 
 TOKENS = 4
 """Tokens of the probe."""
@@ -91,7 +92,6 @@ class _Seen:
         return "" if bidirectional == of else f"{of - bidirectional} of {of} layers"
 
 
-@torch.no_grad()
 def _observe(model: PreTrainedModel, *, padded: bool) -> _Seen:
     """Run the body on two rows of tokens that differ in the last."""
     body: Any = model.base_model
@@ -107,7 +107,7 @@ def _observe(model: PreTrainedModel, *, padded: bool) -> _Seen:
     # flash-attn has no float32.
     half = model.config._attn_implementation.startswith("flash")
     layers: list[bool] = []
-    with _evaluating(body), torch.autocast(device.type, torch.bfloat16, enabled=half):
+    with evaluating(body), torch.autocast(device.type, torch.bfloat16, enabled=half):
         # One row after the other: in one batch, they might be rounded differently.
         with _each_attention(body, layers):
             one = body(input_ids=ids[:1], attention_mask=mask, use_cache=False)[0][0, 0].float()
@@ -142,16 +142,3 @@ def _each_attention(body: nn.Module, reached: list[bool]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _evaluating(body: nn.Module) -> Iterator[None]:
-    """Put all modules into evaluation mode for a while."""
-    training = [module for module in body.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

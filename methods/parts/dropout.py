@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedModel
+from torch import nn
 
 from genembench.problem import Problem
 
 
-def set_attention_dropout(model: PreTrainedModel, probability: float) -> None:
+def set_attention_dropout(model: nn.Module, probability: float) -> None:
     """Drop attention weights with this probability in training mode; the configuration, which is saved, stays.
 
     Raises:

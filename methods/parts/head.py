@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from genembench.problem import Problem
 from methods.parts.ledger import charge
+from methods.parts.modes import evaluating
 
 LOGITS_AT_ONCE = 2**22
 """Numbers in one block of logits under a frozen head: 16 MiB in float32, a few of which live at once."""
@@ -47,18 +48,16 @@ class Head:
 
     def _check(self) -> None:
         model = self.model
-        mode = model.training
-        model.eval()
         ids = torch.arange(4, device=model.device).unsqueeze(0) % self.vocabulary
         # flash-attn has no float32.
         flash = str(model.config._attn_implementation).startswith("flash")
-        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=flash):
+        with evaluating(model), torch.autocast(model.device.type, torch.bfloat16, enabled=flash):
             expected = model(input_ids=ids, use_cache=False).logits.float()
             found = self.logits(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
-        model.train(mode)
-        # The model caps and scales in its own precision, here it is float32; a wrong formula misses by far more.
-        allowed = 1e-3 if model.dtype == torch.float32 and not flash else 5e-2
-        if not torch.allclose(found, expected, rtol=allowed, atol=allowed * max(1.0, float(expected.abs().max()))):
+        # Half precision: the model caps and scales in its own, here it is float32. A wrong formula misses by far more.
+        half = flash or model.dtype != torch.float32
+        relative, absolute = (5e-2, 5e-2 * max(1.0, float(expected.abs().max()))) if half else (1e-3, 1e-3)
+        if not torch.allclose(found, expected, rtol=relative, atol=absolute):
             raise Problem(
                 f"the logits of {type(model).__name__} are not its head applied to its last hidden states",
                 "methods/parts/head.py knows soft-capping and scales; add what this architecture does there.",

@@ -17,6 +17,7 @@ from benchmarks.order import example_id, ordered
 from genembench.problem import unknown
 from methods.contract import Example, Method, Recipe, Stage, Trainable
 from methods.encoder import Encoder, make_encoder
+from methods.parts.modes import evaluating
 from methods.registry import MethodEntry
 from runners.engine import Engine
 from runners.new_backbone import Shape, learn_tokenizer, random_llama
@@ -24,7 +25,6 @@ from runners.outcomes import StageData
 from runners.seeds import derive
 from runners.stages import FromFiles
 from runners.trainer import Trainer
-from runners.watch import evaluating
 
 TINY = Shape(hidden=32, layers=2, heads=4, key_value_heads=2, intermediate=64, vocabulary=1024, context=512)
 BATCH = 16

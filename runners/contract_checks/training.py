@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.contract import Example
+from methods.parts.dropout import set_attention_dropout
 from methods.parts.losses import LossTerm
 from runners.contract_checks.subject import BATCH, FINITE, Broken, Case, Subject
 from runners.engine import Engine
@@ -119,9 +120,7 @@ def _gradients(case: Case, engine: Engine | None = None, *, draw: int = 0) -> di
     for module in trainer.raw_module.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        elif isinstance(getattr(module, "attention_dropout", None), float | int):
-            # Attention drops its weights in a function, by a number of its module's.
-            module.attention_dropout = 0.0  # type: ignore[assignment]  # the stubs expect tensors and modules
+    set_attention_dropout(trainer.raw_module, 0.0)
     trainer.seed = draw
     trainer.gradients(0)
     found = {name: p.grad.clone() for name, p in trainer.parameters.items() if p.grad is not None}

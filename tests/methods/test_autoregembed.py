@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from methods.parts.losses import LossTerm
 from methods.parts.observe import Observations, observing
 from tests.conftest import sentence
 from tests.methods.backbones import CONFIGURATIONS, Files, Kind
+from tests.methods.stages.common import assert_gradients, build, finished
 from tests.reference import autoregembed as plain
 
 K = 3
@@ -123,22 +123,6 @@ def stage_of(variant: str, **changes: Any) -> Stage:
 
 
 # ---------------------------------------------------------------------------------------------------- both sides
-
-
-@pytest.fixture(scope="session")
-def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Path]:
-    folder = tmp_path_factory.mktemp("backbones")
-
-    def of(kind: Kind) -> Path:
-        path = folder / str(kind)
-        return path if path.exists() else kind.save(path, tiny_backbone)
-
-    return of
-
-
-def build(stage: Stage, backbone: Path, folder: Path | None = None) -> Trainable:
-    torch.manual_seed(0)
-    return stage.build(Files(backbone, folder or backbone))
 
 
 @dataclass
@@ -249,29 +233,6 @@ def embeddings(body: Any) -> Tensor:
     return weight
 
 
-def finish(stage: Stage, trained: Trainable, folder: Path) -> Path:
-    """Save as a run does, and keep the module: merging takes adapters out of it."""
-    stage.finish(Trainable(copy.deepcopy(trained.module), trained.tokenizer), folder)
-    return folder
-
-
-def assert_gradients(got: dict[str, Tensor | None], wanted: dict[str, Tensor | None]) -> None:
-    """Hold every gradient against the largest number of its own tensor.
-
-    What is zero but for rounding (a key's bias, which a softmax does not see) is held against all tensors.
-    """
-    assert got.keys() == wanted.keys()
-    overall = max(gradient.abs().max().item() for gradient in wanted.values() if gradient is not None)
-    assert overall > 1e-3
-    for name, gradient in wanted.items():
-        one = got[name]
-        assert gradient is not None, name
-        assert one is not None, name
-        largest = max(gradient.abs().max().item(), 1e-3 * overall)
-        off = (one - gradient).abs().max().item()
-        assert off <= 2e-4 * largest, f"{name}: off by {off:.2e}, the largest number is {largest:.2e}"
-
-
 # ---------------------------------------------------------------------------------------------------- equality
 
 
@@ -282,7 +243,7 @@ def test_loss_and_gradients_are_the_plain_ones(
     kind, variant = case
     stage = stage_of(variant)
     trained = build(stage, backbone(kind))
-    other = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "left"))
+    other = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "left"))
     rows = rows_of(variant)
     wanted = other.loss(variant, rows, make().prompt)
     wanted.backward()
@@ -308,7 +269,7 @@ def test_adapters_get_the_gradients_of_the_weights_they_change(
         for name, parameter in adapters.items():
             if "lora_B" in name:  # 0 to begin with, which would hide A
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    other = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "left"))
+    other = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "left"))
     rows = rows_of(variant)
     wanted = other.loss(variant, rows, make().prompt)
     wanted.backward()
@@ -341,7 +302,7 @@ def test_adapters_get_the_gradients_of_the_weights_they_change(
 def test_reference_scores_are_the_plain_ones(kind: Kind, backbone: Callable[[Kind], Path], tmp_path: Path) -> None:
     stage = stage_of("sigmoid")
     trained = build(stage, backbone(kind))
-    other = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "left"))
+    other = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "left"))
     with torch.no_grad():
         got = stage.prepare(trained, triplets())["reference_logp"]
     torch.testing.assert_close(got, other.reference(triplets(), make().prompt), atol=1e-3, rtol=1e-5)
@@ -350,7 +311,7 @@ def test_reference_scores_are_the_plain_ones(kind: Kind, backbone: Callable[[Kin
 @pytest.mark.parametrize("kind", KINDS[::3], ids=str)
 def test_vectors_are_the_plain_ones(kind: Kind, backbone: Callable[[Kind], Path], tmp_path: Path) -> None:
     stage = stage_of("compress")
-    folder = finish(stage, build(stage, backbone(kind)), tmp_path / "left")
+    folder = finished(stage, build(stage, backbone(kind)), tmp_path / "left")
     other = Plain.load(backbone(kind), folder)
     texts = [*(row["query"] for row in triplets()), *(row["context"] for row in instruct())]
     ids = [plain.evaluation_ids(other.tokenizer, text, make().prompt, 512) for text in texts]
@@ -404,7 +365,7 @@ def test_triplets_may_have_fewer_negatives(backbone: Callable[[Kind], Path], tmp
     kind = KINDS[0]
     stage = stage_of("sigmoid", hard_negatives=3)
     trained = build(stage, backbone(kind))
-    other = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "left"))
+    other = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "left"))
     rows: list[Any] = [{**row, "negative": row["negative"][: 1 + i % 3]} for i, row in enumerate(triplets(negatives=3))]
     with torch.no_grad():
         scores = stage.prepare(trained, rows)["reference_logp"]
@@ -532,12 +493,12 @@ def test_lora_trains_the_new_rows_and_no_others(kind: Kind, backbone: Callable[[
     variant = "compress"
     stage = stage_of(variant, tuning="lora")
     trained = build(stage, backbone(kind))
-    before = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "before"))
+    before = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "before"))
     for _ in range(2):
         trained.module.zero_grad()
         step(stage, trained, rows_of(variant))
         optimizer_step(trained)
-    after = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "after"))
+    after = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "after"))
     old, new = embeddings(before.body), embeddings(after.body)
     assert old.shape == new.shape
     moved = (old != new).any(dim=-1).nonzero().flatten().tolist()
@@ -570,11 +531,11 @@ def test_the_second_stage_starts_where_the_first_ended(
     first = build(compress, backbone(kind))
     step(compress, first, rows_of("compress"))
     optimizer_step(first)
-    folder = finish(compress, first, tmp_path / "compressed")
+    folder = finished(compress, first, tmp_path / "compressed")
     second = build(align, backbone(kind), folder)
     assert second.tokenizer.get_vocab() == first.tokenizer.get_vocab()
     between = Plain.load(backbone(kind), folder)
-    start = Plain.load(backbone(kind), finish(align, second, tmp_path / "start"))
+    start = Plain.load(backbone(kind), finished(align, second, tmp_path / "start"))
     assert start.marks == between.marks
     for name, value in between.body.state_dict().items():
         assert torch.equal(start.body.state_dict()[name], value), name
@@ -647,7 +608,7 @@ def test_texts_may_spell_out_the_new_tokens(variant: str, backbone: Callable[[Ki
         assert max(target) < vocabulary
     assert trained.tokenizer.decode(batch.targets[0][:-1]) == text
     # The vectors are read at the last k tokens, not at those that the text spells out.
-    other = Plain.load(backbone(kind), finish(stage, trained, tmp_path / "left"))
+    other = Plain.load(backbone(kind), finished(stage, trained, tmp_path / "left"))
     ids = plain.evaluation_ids(other.tokenizer, text, make().prompt, 512)
     encoder = make_encoder("autoregembed", make(), "", tmp_path / "left")
     wanted = plain.encode_for_evaluation(other.body.eval(), [ids], other.marks)

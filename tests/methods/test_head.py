@@ -39,17 +39,6 @@ SCALED: dict[str, Any] = {
 Load = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Path]:
-    folder = tmp_path_factory.mktemp("heads")
-
-    def of(kind: Kind) -> Path:
-        path = folder / str(kind)
-        return path if path.exists() else kind.save(path, tiny_backbone)
-
-    return of
-
-
 def load(folder: Path) -> Any:
     return load_model(folder, device=torch.device("cpu"), head=True)
 

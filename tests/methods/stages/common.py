@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.contract import Example, Stage, Trainable
 from runners.engine import Engine
@@ -140,3 +141,18 @@ def assert_gradients(got: Gradients, wanted: Gradients, tolerance: float = 2e-4)
         largest = max(gradient.abs().max().item(), 1e-3 * overall)
         off = (one - gradient).abs().max().item()
         assert off <= tolerance * largest, f"{name}: off by {off:.2e}, the largest number is {largest:.2e}"
+
+
+@contextmanager
+def other_padding(trained: Trainable) -> Iterator[list[int]]:
+    """Feed random tokens where batches are padded, told by id 0; collects how many of each pass."""
+    changed: list[int] = []
+
+    def other(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (ids,) = args
+        changed.append(int((ids == 0).sum()))
+        return (torch.where(ids == 0, torch.randint(1, 300, ids.shape), ids),)
+
+    body: Any = trained.module.body
+    with body.get_input_embeddings().register_forward_pre_hook(other):
+        yield changed

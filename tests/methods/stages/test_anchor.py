@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from genembench.problem import Problem
@@ -25,6 +25,7 @@ from tests.methods.stages.common import (
     finished,
     gradients,
     of_adapters,
+    other_padding,
     pairs,
     step,
     wake_adapters,
@@ -132,15 +133,7 @@ def test_what_padding_holds_changes_nothing(backbone: Backbone, monkeypatch: pyt
     stage = stage_of()
     trained = build(stage, backbone(NO_ZERO))
     wanted, expected = step(stage, trained, pairs()).item(), gradients(trained)
-    changed: list[int] = []
-
-    def other_padding(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (ids,) = args
-        changed.append(int((ids == 0).sum()))
-        return (torch.where(ids == 0, torch.randint(1, 300, ids.shape), ids),)
-
-    body: Any = trained.module.body
-    with body.get_input_embeddings().register_forward_pre_hook(other_padding):
+    with other_padding(trained) as changed:
         got = step(stage, trained, pairs()).item()
     # One pass to encode and one to decode, and both were padded.
     assert len(changed) == 2

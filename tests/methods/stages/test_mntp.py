@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from methods.contract import Trainable
@@ -24,6 +24,7 @@ from tests.methods.stages.common import (
     finished,
     gradients,
     of_adapters,
+    other_padding,
     step,
     texts,
     trainer,
@@ -192,15 +193,7 @@ def test_what_padding_holds_changes_nothing(backbone: Backbone, monkeypatch: pyt
     trained = build(stage, backbone(Kind("qwen2", tied=False, bos="none")))
     torch.manual_seed(0)
     wanted, expected = step(stage, trained, texts()).item(), gradients(trained)
-    changed: list[int] = []
-
-    def other_padding(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (ids,) = args
-        changed.append(int((ids == 0).sum()))
-        return (torch.where(ids == 0, torch.randint(1, 300, ids.shape), ids),)
-
-    body: Any = trained.module.body
-    with body.get_input_embeddings().register_forward_pre_hook(other_padding):
+    with other_padding(trained) as changed:
         torch.manual_seed(0)
         got = step(stage, trained, texts()).item()
     assert len(changed) == 1

@@ -1,4 +1,4 @@
-"""Backbones of many families, made once for all tests of stages."""
+"""Backbones of many families, made once for all tests of methods."""
 
 from __future__ import annotations
 
