@@ -1,96 +1,98 @@
-"""``leaderboard.md``: scores as in Table 1 of the AutoRegEmbed paper, then what is missing, then costs."""
+"""``leaderboard.md``: every table as Markdown that reads well as plain text too."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
-from leaderboard.captions import averages_text, conditions, uncertainty
-from leaderboard.columns import COLUMNS, Column, best, cost_columns, score_columns
+from leaderboard.ablation import Choice
+from leaderboard.board import Board
+from leaderboard.comparable import Marks
+from leaderboard.layouts import missing, tables
 from leaderboard.records import Record
-from leaderboard.rows import FINISHED, Row, build_rows, sort_key
+from leaderboard.statistics import Statistics
+from leaderboard.tables import Cell, Head, Table
 
-VOLUME = (
-    "Vol. is the number of unique training examples: triplets, and in brackets those of other kinds; "
-    "0 is training-free, – is unknown."
-)
-COSTS = (
-    "What each method costs by itself (attributed): a stage that several runs share is charged in full to each. "
-    "Unique and Seen count examples of all kinds, Tokens are without padding, FLOPs and Training without evaluation. "
-    "What this comparison really spent stands in `costs.csv`."
-)
-OUTSIDE = f"{FINISHED} were trained elsewhere, on other data and at unknown cost: a reference, not a competitor."
+NOTHING = "No run is done yet: there is nothing to compare."
 
 
-def markdown(records: Iterable[Record], figure: str = "") -> str:
+def markdown(
+    records: Iterable[Record],
+    *,
+    statistics: Statistics | None = None,
+    marks: Marks | None = None,
+    figures: Sequence[tuple[str, str, str]] = (),
+    published: str = "matching",
+    ablations: Choice | None = None,
+) -> str:
     """Write the page.
 
     Args:
-        records: Comparable records in any order.
-        figure: Name of the Pareto figure beside the page; empty when there is none.
+        records: Records in any order, comparable or marked.
+        statistics: Of ``build_rows(records, marks.signs)``; made here without it.
+        marks: The runs that are not comparable.
+        figures: Of each figure its title, what it shows in words, and its file beside the page.
+        published: Which published rows stand below ours: "matching", "all" or "none".
+        ablations: The full methods and their variants; by their names without it.
     """
-    records = sorted(records, key=sort_key)
-    rows = build_rows(records)
-    parts = ["# Leaderboard", *(_scores(rows) if rows else ["No run is done yet: there is nothing to compare."])]
-    missing = [Row(record.method.name, (record,)) for record in records if not record.done]
-    if missing:
-        columns = [COLUMNS[key] for key in ("method", "budget", "seed", "status", "reason", "run")]
-        parts += ["## Not in the table", _lines(columns, [_cells(columns, row) for row in missing])]
-    trained_here = [row for row in rows if not row.first.finished_model]
-    if trained_here:
-        columns = cost_columns(trained_here)
-        parts += ["## Costs", _lines(columns, [_cells(columns, row) for row in trained_here]), COSTS]
-    if figure:
-        parts += ["## Quality and cost", f"![Quality over training examples and training FLOPs]({figure})"]
+    board = Board.of(records, statistics, marks)
+    lost = missing(board)
+    parts = ["# Leaderboard"]
+    found = tables(board, published, ablations)
+    parts += _parts(found[0], "") if found else [NOTHING]
+    for table in (*([lost] if lost else []), *found[1:]):
+        parts += _parts(table, f"## {escape(table.title)}")
+    for title, words, file in figures:
+        parts += [f"## {escape(title)}", f"![{escape(words)}]({file})"]
     return "\n\n".join(parts) + "\n"
 
 
-def _scores(rows: Sequence[Row]) -> list[str]:
-    """Return the score table with its captions."""
-    columns = score_columns(rows)
-    winners = [best(column, rows) for column in columns]
-    lines: list[list[str]] = []
-    heading = ""
-    for at, row in enumerate(rows):
-        if row.family != heading:
-            heading = row.family
-            lines.append([f"*{_escape(heading)}*", *("" for _ in columns[1:])])
-        # One row is trivially the best of its table; bold says something only from two on.
-        cells = zip(_cells(columns, row), winners, strict=True)
-        lines.append([f"**{cell}**" if at in winner and len(rows) > 1 else cell for cell, winner in cells])
-    captions = [". ".join(map(_escape, conditions(rows))) + ".", uncertainty(rows)]
-    notes = [VOLUME, "Bold is the best of a column, finished models aside.", _escape(averages_text(rows))]
-    notes += [OUTSIDE] if any(row.first.finished_model for row in rows) else []
-    # Two trailing blanks would be trimmed by editors; each caption is its own paragraph.
-    return [*captions, _lines(columns, lines), *(note for note in notes if note)]
+def _parts(table: Table, heading: str) -> list[str]:
+    """Return a table with all that is said of it; every caption is its own paragraph."""
+    lines = [line for group in table.groups for line in _group(group.heading, group.lines, len(table.heads))]
+    notes = [escape(note) for note in table.notes]
+    footnotes = [f"<sup>{number}</sup> {escape(text)}" for number, text in enumerate(table.footnotes, 1)]
+    # Two trailing blanks would be trimmed by editors; a break of HTML keeps footnotes one to a line.
+    below = [*notes, *(["<br>\n".join(footnotes)] if footnotes else [])]
+    return [part for part in (heading, *map(escape, table.caption), _grid(table.heads, lines), *below) if part]
 
 
-def _cells(columns: Sequence[Column], row: Row) -> list[str]:
-    """Return a row's cells, safe inside a Markdown table."""
-    return [_escape(column.text(row)) for column in columns]
+def _group(heading: str, lines: Sequence[Sequence[Cell]], width: int) -> list[list[str]]:
+    """Return the lines of a group, its heading first."""
+    head = [[f"*{escape(heading)}*", *[""] * (width - 1)]] if heading else []
+    return [*head, *([_cell(cell) for cell in line] for line in lines)]
 
 
-def _lines(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> str:
+def _cell(cell: Cell) -> str:
+    """Write one cell."""
+    text = escape(cell.text)
+    text = f"**{text}**" if cell.best else f"<ins>{text}</ins>" if cell.level else text
+    raised = f"<sup>{escape(cell.raised)}</sup>" if cell.raised else ""
+    # Small print is never a run's own words: its brackets need no escape.
+    return f"{text}{raised} {cell.small}".rstrip()
+
+
+def _grid(heads: Sequence[Head], lines: Sequence[Sequence[str]]) -> str:
     """Lay out a Markdown table that is readable as plain text too."""
-    table = [[_escape(column.header) for column in columns], *lines]
-    widths = [max(3, *(len(line[at]) for line in table)) for at in range(len(columns))]
-    rule = [
-        "-" * width if column.left else "-" * (width - 1) + ":" for column, width in zip(columns, widths, strict=True)
-    ]
-    return "\n".join(_line(columns, widths, line) for line in (table[0], rule, *table[1:]))
+    table = [[escape(head.text) for head in heads], *lines]
+    widths = [max(3, *(len(line[at]) for line in table)) for at in range(len(heads))]
+    rule = ["-" * width if head.left else "-" * (width - 1) + ":" for head, width in zip(heads, widths, strict=True)]
+    return "\n".join(_line(heads, widths, line) for line in (table[0], rule, *table[1:]))
 
 
-def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]) -> str:
+def _line(heads: Sequence[Head], widths: Sequence[int], cells: Sequence[str]) -> str:
     """Lay out one line of a table."""
     aligned = (
-        cell.ljust(width) if column.left else cell.rjust(width)
-        for column, width, cell in zip(columns, widths, cells, strict=True)
+        cell.ljust(width) if head.left else cell.rjust(width)
+        for head, width, cell in zip(heads, widths, cells, strict=True)
     )
     return f"| {' | '.join(aligned)} |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Keep what a run wrote (a reason, a method's name) from breaking the table or becoming markup."""
     text = " ".join(text.split())
-    for mark in ("\\", "|", "*", "`", "<", "["):
-        text = text.replace(mark, f"\\{mark}")
-    return text
+    # Escaped is only what would be markup: no underscore inside a word, no star between blanks, < where a tag could
+    # begin, & where an entity could, ~ and $ in pairs.
+    marks = r"[\\|`\[\]]|\*(?=\S)|(?<=\S)\*|(?<![^\W_])_|_(?![^\W_])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|~(?=.*~)|\$(?=.*\$)"
+    return re.sub(marks, lambda found: f"\\{found[0]}", text)

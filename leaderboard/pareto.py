@@ -1,25 +1,48 @@
-"""Which points nothing else beats on both cost and quality."""
+"""Which points nothing else beats on everything at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points on the front, cheapest first (equal points in their given order).
+class Direction(Enum):
+    """Which end of a scale is the good one."""
 
-    A point is dominated when another costs no more, is no worse, and differs in at least one of the two. Points equal
-    in both do not dominate each other: they stand or fall together. A point with a NaN is never on the front.
+    LOWER = "lower is better"
+    HIGHER = "higher is better"
+
+    def cost(self, value: float) -> float:
+        """Return the value on a scale of which less is always better."""
+        return value if self is Direction.LOWER else -value
+
+
+def pareto_front(
+    points: Sequence[Sequence[float]], directions: Sequence[Direction] = (Direction.LOWER, Direction.HIGHER)
+) -> list[int]:
+    """Return the indices of the points on the front, best in the first measure first (equal points in their order).
+
+    A point is dominated when another is no worse in any measure and differs in at least one. Points equal in all do not
+    dominate each other: they stand or fall together. A point with a NaN is never on the front.
 
     Args:
-        points: Pairs of cost (lower is better) and quality (higher is better).
+        points: One value per measure each, usually a cost and a quality.
+        directions: Which end of each measure is the good one.
     """
-    usable = [at for at, point in enumerate(points) if not any(map(math.isnan, point))]
-    # Cheapest first and, at equal cost, best first: then only the best seen so far can dominate what follows.
-    usable.sort(key=lambda at: (points[at][0], -points[at][1], at))
+    costs = {
+        at: tuple(direction.cost(value) for direction, value in zip(directions, point, strict=True))
+        for at, point in enumerate(points)
+        if not any(map(math.isnan, point))
+    }
     front: list[int] = []
-    for at in usable:
-        if not front or points[at][1] > points[front[-1]][1] or points[at] == points[front[-1]]:
+    # In this order only an earlier point can dominate a later one, and where any does, one of the front does too.
+    for at in sorted(costs, key=lambda at: (costs[at], at)):
+        if not any(_dominates(costs[other], costs[at]) for other in front):
             front.append(at)
     return front
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether ``one`` costs no more than ``other`` in anything, and less in something."""
+    return one != other and all(mine <= its for mine, its in zip(one, other, strict=True))

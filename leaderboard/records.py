@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ from leaderboard.facts import (
 from leaderboard.schema import parse, wrong
 
 SCHEMA = 1
+SAME_RUN = 0.5
+"""How far apart, x100, two machines may find one run's score."""
 STATUSES = ("done", "budget_exhausted", "skipped", "diverged", "out_of_memory", "failed", "interrupted")
 
 
@@ -103,17 +106,49 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
 
     Args:
         paths: Each a run folder, a ``runs`` folder, or an output folder that holds one.
+
+    Raises:
+        Problem: a folder holds no records, a record is damaged, or one run has two different results.
+    """
+    return merge_records(paths)[0]
+
+
+def merge_records(paths: Iterable[Path]) -> tuple[list[Record], list[str]]:
+    """Read every record under ``paths``; a run that stands in several folders is taken once, and a note says so.
+
+    A run id names what determines its scores, so two machines must have found nearly the same ones (floating point
+    differs from processor to processor). The first folder's record counts, one that is done before one that is not.
+
+    Returns:
+        The records by run id, and the notes.
     """
     found: dict[str, Record] = {}
+    notes = []
     for file in (file for path in paths for file in _record_files(Path(path))):
         record = _read(file)
         first = found.setdefault(record.run, record)
-        if first != record:
-            raise Problem(
-                f"run '{record.run}' has two different records: {first.source} and {file}",
-                "They cannot both be right: give only one of the two folders.",
-            )
-    return [found[run] for run in sorted(found)]
+        if first is record or (first == record and first.source == record.source):
+            continue
+        kept, other = (record, first) if record.done and not first.done else (first, record)
+        found[record.run] = kept
+        why = f"the other one is {other.status}"
+        if kept.done and other.done:
+            apart = _apart(kept, other)
+            if not apart <= SAME_RUN:
+                raise Problem(
+                    f"run '{record.run}' has two different records: {first.source} and {file} are up to {apart:.2f} "
+                    f"apart in a score, and {SAME_RUN} is what machines may differ by",
+                    "They cannot both be right: `genembench verify` tells which one is; give only that folder.",
+                )
+            why = f"the scores are up to {apart:.4f} apart"
+        notes.append(f"run '{record.run}' stands in several folders; {kept.source.parent} is used, {why}")
+    return [found[run] for run in sorted(found)], notes
+
+
+def _apart(first: Record, second: Record) -> float:
+    """Return the largest difference in any task; infinite where the tasks are not the same."""
+    one, other = first.task_scores(), second.task_scores()
+    return max(abs(one[task] - other[task]) for task in one) if one.keys() == other.keys() else math.inf
 
 
 def _record_files(path: Path) -> list[Path]:

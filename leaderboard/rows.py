@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -22,10 +22,14 @@ PAPER_TASKS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One method at one budget; ``records`` differ in nothing but the seed."""
+    """One method at one budget; ``records`` differ in nothing but the seed.
+
+    ``mark`` is the sign of a row that is not comparable with the table's others; empty for these.
+    """
 
     label: str
     records: tuple[Record, ...]
+    mark: str = ""
 
     @property
     def first(self) -> Record:
@@ -91,15 +95,22 @@ def config_text(record: Record) -> str:
     return json.dumps(record.method.config, sort_keys=True, default=str)
 
 
-def build_rows(records: Iterable[Record]) -> list[Row]:
-    """Group done records into rows, in table order; records with any other status have no row."""
+def build_rows(records: Iterable[Record], marks: Mapping[str, str] | None = None) -> list[Row]:
+    """Group done records into rows, in table order; records with any other status have no row.
+
+    Args:
+        records: Records in any order.
+        marks: The sign of each run that is not comparable with the others (`leaderboard.comparable`).
+    """
+    marks = marks or {}
     done = sorted((record for record in records if record.done), key=sort_key)
     labels = _labels(done)
     grouped: dict[tuple[object, ...], list[Record]] = {}
     for record in done:
-        key = (family(record), record.method.name, config_text(record), record.budget.label)
+        mark = marks.get(record.run, "")
+        key = (family(record), record.method.name, config_text(record), record.budget.label, mark)
         grouped.setdefault(key, []).append(record)
-    return [Row(labels[row[0].run], tuple(row)) for row in grouped.values()]
+    return [Row(labels[row[0].run], tuple(row), marks.get(row[0].run, "")) for row in grouped.values()]
 
 
 def _labels(records: Sequence[Record]) -> dict[str, str]:

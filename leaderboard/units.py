@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 UNKNOWN = "–"
+MINUS = "−"
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -26,6 +27,35 @@ def si(value: float, digits: int = 3) -> str:
 def _significant(value: float, digits: int) -> str:
     """Write a number from 1 to 999 with a fixed number of significant digits."""
     return f"{value:.{max(0, digits - len(str(int(value))))}f}"
+
+
+def count(value: float) -> str:
+    """Write a count in full: ``13,277``."""
+    return f"{value:,.0f}"
+
+
+def score(value: float, digits: int = 2) -> str:
+    """Write a score of the 0-100 scale; nothing has no sign."""
+    text = f"{value:.{digits}f}"
+    if not text.startswith("-"):
+        return text
+    return f"{MINUS}{text[1:]}" if text.strip("-0.") else text[1:]
+
+
+def signed(value: float) -> str:
+    """Write a difference of two scores with its sign: ``+0.30``, ``−4.58``, ``0.00``."""
+    text = score(value)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"
+
+
+def interval(low: float, high: float, digits: int = 1) -> str:
+    """Write an interval of scores: ``[60.9, 62.5]``."""
+    return f"[{score(low, digits)}, {score(high, digits)}]"
+
+
+def probability(p: float) -> str:
+    """Write a p-value: ``0.031``, ``<0.001``."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def gigabytes(value: float) -> str:

@@ -26,7 +26,7 @@ SUMMARY = "train methods on equal data from one backbone, score them and rank th
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    from runners.options import add_benchmark_options, add_engine_options, add_run_options, seed_list, words
+    from runners.options import add_benchmark_options, add_engine_options, add_run_options, fraction, seed_list, words
     from runners.tune import add_tune_options
 
     result = argparse.ArgumentParser(prog="genembench compare", description=SUMMARY, allow_abbrev=False)
@@ -40,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seeds", type=seed_list, default=[0], metavar="N[,N...]", help="default: 0")
     add_tune_options(result)
     add_benchmark_options(result)
+    result.add_argument(
+        "--evaluate-every",
+        type=fraction,
+        metavar="F",
+        help="score each run on its way too, after each fraction F of every stage's examples, such as 0.25",
+    )
     add_engine_options(result)
     result.add_argument("--output", type=Path, metavar="DIR", help="folder for records, tables and plots")
     result.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file of these options")
@@ -90,6 +96,7 @@ def compare(options: argparse.Namespace) -> int:
     # Tuned or not: what this plan refuses is refused before the first trial.
     plan, chosen = prepared.plan(prepared.chosen), prepared.chosen
     tuning = plan_tuning(options, prepared) if options.tune else None
+    _warn(options, prepared, tuning)
     if options.dry_run:
         _describe(plan, prepared, tuning)
         return 0
@@ -114,13 +121,28 @@ def compare(options: argparse.Namespace) -> int:
     return 0 if all(status == "done" for status in statuses) and not left_out else 1
 
 
+def _warn(options: argparse.Namespace, prepared: Prepared, tuning: Tuning | None) -> None:
+    """Say where ``--tune`` takes away what ``--evaluate-every`` asks for."""
+    from runners.progress import say
+
+    if options.evaluate_every and tuning and any(tuning.budget.caps == budget.caps for budget in prepared.budgets):
+        say(
+            f"warning: trials of --tune take no snapshots, and with --tune-budget {tuning.budget.label} they train the "
+            "very stages that runs of the comparison stand on: those have no course. Any other --tune-budget has them "
+            "trained anew."
+        )
+
+
 def _describe(plan: Sequence[RunSpec], prepared: Prepared, tuning: Tuning | None) -> None:
     """Print the plan; of a comparison that is tuned first, the plan of the trials."""
+    from runners import course
     from runners.plan import describe
     from runners.prepare import estimate
 
     runs, chosen = (plan, prepared.chosen) if tuning is None else (tuning.runs, [t.chosen for t in tuning.trials])
     print(describe(runs, estimate(runs, prepared.planner.backbone, chosen)))
+    if prepared.evaluate_every is not None:
+        print(course.describe(plan, [(choice, method) for choice, _, method in prepared.chosen]))
     if tuning is not None:
         print(f"These are the trials of --tune, scored on {tuning.rows} held-out triplets. The plan of the comparison,")
         print(f"{len(plan)} runs, follows from what they choose.")
@@ -149,6 +171,7 @@ def _tune(tuning: Tuning, chosen: Sequence[Chosen], output: Path) -> tuple[list[
 
 def _execute(plan: Sequence[RunSpec], settled: Callable[[RunSpec], bool] | None = None) -> list[str]:
     """Run what is not done, or not ``settled``, one process after the other; return how each ended."""
+    from runners.course import score_course
     from runners.plan import is_done
     from runners.processes import run_in_process
     from runners.progress import say
@@ -159,28 +182,26 @@ def _execute(plan: Sequence[RunSpec], settled: Callable[[RunSpec], bool] | None 
         if (settled or is_done)(spec):
             statuses.append(read_status(spec.folder) or "failed")
             say(f"[{number}/{len(plan)}] {spec.label}: {statuses[-1]} already")
-            continue
-        say(f"[{number}/{len(plan)}] {spec.label}")
-        statuses.append(run_in_process(spec))
-        if statuses[-1] != "done":
-            say(f"[{number}/{len(plan)}] {spec.label}: {statuses[-1]}; see {spec.folder / 'log.txt'}")
+        else:
+            say(f"[{number}/{len(plan)}] {spec.label}")
+            statuses.append(run_in_process(spec))
+            if statuses[-1] != "done":
+                say(f"[{number}/{len(plan)}] {spec.label}: {statuses[-1]}; see {spec.folder / 'log.txt'}")
+        if statuses[-1] == "done" and not score_course(spec):
+            statuses[-1] = "done, its course is not"
     return statuses
 
 
 def _finish(plan: Sequence[RunSpec], output: Path) -> None:
     """Build the leaderboard of this plan's runs and say what came out."""
     from leaderboard.build import build
+    from leaderboard.command import show
     from leaderboard.records import read_records
-    from leaderboard.terminal import text_table
+    from runners.progress import say
 
     records = read_records(spec.folder for spec in plan if (spec.folder / "run.json").is_file())
-    if not records:
-        return
-    written = build(records, output)
-    print(text_table(records))
-    print()
-    print(f"{sum(r.status == 'done' for r in records)} of {len(plan)} runs done. Written to {output}:")
-    print("  " + "  ".join(sorted(path.name for path in written)) + "  runs/")
+    if records:
+        show(records, build(records, output, say=say), len(plan), output)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,47 @@ def write(output: Path, value: dict[str, Any], name: str = "") -> Path:
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(value), encoding="utf-8")
     return folder
+
+
+def write_predictions(folder: Path, task: str, gold: Sequence[float] | None, scores: Sequence[float]) -> Path:
+    """A task's predictions in a run's folder: of pairs, or of queries where there is no gold."""
+    file = folder / "predictions" / f"{task}.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if gold is None:
+        lines = ["query,score", *(f"q{at},{score:.9g}" for at, score in enumerate(scores))]
+    else:
+        both = enumerate(zip(gold, scores, strict=True))
+        lines = ["pair,gold,score", *(f"{at}-x,{a},{b:.9g}" for at, (a, b) in both)]
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return file
+
+
+def measured(
+    output: Path,
+    method: str,
+    tasks: Mapping[str, tuple[Sequence[float] | None, Sequence[float]]],
+    *,
+    free: bool = False,
+    **options: Any,
+) -> Record:
+    """A record on disk with predictions, gold and score of each pair by task, and the scores that scipy finds.
+
+    Its one average, "All", is over all tasks. ``free`` trains nothing; other options are those of ``run_json``.
+    """
+    import numpy as np
+    from scipy.stats import spearmanr
+
+    value = run_json(method, **{**options, **({"family": "Training-free", "budget": 0} if free else {})})
+    folder = write(output, value)
+    scores = []
+    for task, (gold, values) in tasks.items():
+        write_predictions(folder, task, gold, values)
+        score = 100 * float(np.mean(values) if gold is None else spearmanr(gold, values).statistic)
+        metric = "ndcg_at_10" if gold is None else "cosine_spearman"
+        scores.append({"task": task, "subset": "default", "split": "test", "metric": metric, "score": score})
+        scores[-1]["pairs"] = len(values)
+    mean = float(np.mean([each["score"] for each in scores]))
+    value |= {"scores": scores, "averages": [{"name": "All", "tasks": list(tasks), "score": mean}]}
+    value["benchmark"] = {**value["benchmark"], "tasks": list(tasks)}
+    (folder / "run.json").write_text(json.dumps(value), encoding="utf-8")
+    return Record.from_json(value, folder / "run.json")

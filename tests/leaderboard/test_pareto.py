@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
-from leaderboard.axes import CostAxis
-from leaderboard.pareto import pareto_front
+from leaderboard.pareto import Direction, pareto_front
+
+LOWER, HIGHER = Direction.LOWER, Direction.HIGHER
 
 
 @pytest.mark.parametrize(
@@ -24,26 +26,39 @@ from leaderboard.pareto import pareto_front
         ([(math.inf, 3.0), (1.0, 2.0)], [1, 0]),
     ],
 )
-def test_front(points: list[tuple[float, float]], front: list[int]) -> None:
+def test_front_of_cost_and_quality(points: list[tuple[float, float]], front: list[int]) -> None:
     assert pareto_front(points) == front
 
 
-def test_the_cost_axis_keeps_order_and_room_for_nothing() -> None:
-    axis = CostAxis([0, 1000, 4000, 10000])
-    places = [axis(cost) for cost in (0, 1000, 4000, 10000)]
-    assert places == sorted(places)
-    assert 0 < places[0] < axis.strip < places[1]
-    assert places[-1] < 1
-    assert axis.ticks(exact=True) == [1000, 4000, 10000]
+def test_more_of_a_speed_is_better_and_the_fastest_stands_first() -> None:
+    speeds = [(100.0, 50.0), (400.0, 40.0), (300.0, 39.0), (400.0, 41.0), (90.0, 50.0)]
+    assert pareto_front(speeds, (HIGHER, HIGHER)) == [3, 0]
 
 
-def test_a_cost_axis_without_free_points_has_no_strip_and_a_single_cost_is_centred() -> None:
-    axis = CostAxis([2000])
-    assert axis.strip == 0
-    assert axis(2000) == pytest.approx(0.5)
-    assert CostAxis([0])(0) == 0.5
+@pytest.mark.parametrize(
+    "directions", [(LOWER, HIGHER), (HIGHER, HIGHER), (LOWER, LOWER), (HIGHER, LOWER, HIGHER), (LOWER,)]
+)
+def test_a_point_is_on_the_front_unless_another_is_no_worse_in_all_and_better_in_one(
+    directions: tuple[Direction, ...],
+) -> None:
+    generator = random.Random(len(directions))
+    signs = [1 if direction is HIGHER else -1 for direction in directions]
+    for count in range(25):
+        # Few different values, so that ties are common.
+        points = [tuple(float(generator.randrange(5)) for _ in directions) for _ in range(count)]
+
+        def better(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+            gains = [sign * (mine - its) for sign, mine, its in zip(signs, one, other, strict=True)]
+            return min(gains) >= 0 < max(gains)
+
+        expected = {at for at, point in enumerate(points) if not any(better(other, point) for other in points)}
+        front = pareto_front(points, directions)
+        assert set(front) == expected
+        assert len(front) == len(expected)
+        firsts = [signs[0] * points[at][0] for at in front]
+        assert firsts == sorted(firsts, reverse=True)
 
 
-@pytest.mark.parametrize("costs", [[1e12], [1e12, 4e12], [1e9, 1e18], [3e10, 7e14], [1.1e12, 1.2e12]])
-def test_round_ticks_are_few_and_never_none(costs: list[float]) -> None:
-    assert 1 <= len(CostAxis([0, *costs]).ticks(exact=False)) <= 5
+def test_points_and_directions_must_be_as_many() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        pareto_front([(1.0, 2.0, 3.0)])

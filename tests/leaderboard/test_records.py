@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from genembench.problem import Problem
-from leaderboard.records import Record, read_records
+from leaderboard.records import Record, merge_records, read_records
 from tests.leaderboard.made_up import run_json, write
 
 
@@ -57,8 +57,40 @@ def test_equal_copies_of_a_run_merge_and_different_ones_do_not(output: Path, tmp
     assert len(read_records([output, other])) == 2
     changed = tmp_path / "changed"
     write(changed, run_json(seed=0, base=51.0))
-    with pytest.raises(Problem, match=r"'infonce-mean-2000-s0' has two different records"):
+    with pytest.raises(Problem, match=r"'infonce-mean-2000-s0' has two different records.*up to 1\.00 apart"):
         read_records([output, changed])
+
+
+def test_merging_says_which_copy_counts(output: Path, tmp_path: Path) -> None:
+    slower = run_json(seed=0, base=50.25)
+    slower["costs"]["attributed"] = slower["costs"]["attributed"] | {"training_seconds": 99.0}
+    write(tmp_path / "slower", slower)
+    records, notes = merge_records([output, tmp_path / "slower"])
+    assert [record.run for record in records] == ["infonce-mean-2000-s0", "infonce-mean-2000-s1"]
+    assert records[0].costs.attributed.training_seconds == 10.0
+    assert len(notes) == 1
+    assert str(output / "runs" / "infonce-mean-2000-s0") in notes[0]
+    assert "up to 0.2500 apart" in notes[0]
+    assert merge_records([output, output])[1] == []
+
+
+def test_of_two_copies_the_one_that_is_done_counts(tmp_path: Path) -> None:
+    write(tmp_path / "a", run_json(status="failed", reason="no space left"))
+    write(tmp_path / "b", run_json())
+    for order in (["a", "b"], ["b", "a"]):
+        records, notes = merge_records([tmp_path / name for name in order])
+        assert [record.status for record in records] == ["done"]
+        assert str(tmp_path / "b") in notes[0]
+        assert "the other one is failed" in notes[0]
+
+
+def test_two_copies_with_other_tasks_are_a_problem(tmp_path: Path) -> None:
+    fewer = run_json()
+    fewer["scores"] = fewer["scores"][:3]
+    write(tmp_path / "a", run_json())
+    write(tmp_path / "b", fewer)
+    with pytest.raises(Problem, match="two different records"):
+        merge_records([tmp_path / "a", tmp_path / "b"])
 
 
 @pytest.mark.parametrize("name", ["", "nowhere"])
