@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.mteb_adapter import MtebEncoder, quiet_mteb, role_of
 from benchmarks.protocol import TextEncoder, UnusableVectorsError
+from benchmarks.query_scores import QueryScores
 from benchmarks.sts_files import StsPair
 from benchmarks.suite import Benchmark
 from genembench.problem import Problem
@@ -52,10 +53,16 @@ class TaskScore:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One sentence pair: its id (row and content), its gold score on the task's scale, the cosine of its vectors."""
+    """One thing that a task's score is made of: a sentence pair, or a query of a retrieval task.
+
+    Attributes:
+        pair: The pair's id (row and content), or the query's in its task.
+        gold: The pair's gold score on the task's scale; None for a query.
+        score: The cosine of the pair's vectors, or the query's own main score, 0 to 1.
+    """
 
     pair: str
-    gold: float
+    gold: float | None
     score: float
 
 
@@ -99,7 +106,8 @@ def evaluate_task(
         task_name: One of ``benchmark.tasks``.
 
     Returns:
-        The score, and for an STS task the cosine of each pair in the order of the rows (for other tasks nothing).
+        The score; for an STS task the cosine of each pair in the order of the rows, for a retrieval task whose score is
+        a mean over queries the score of each query, for other tasks nothing.
 
     Raises:
         Problem: The task's data cannot be had.
@@ -107,15 +115,22 @@ def evaluate_task(
     """
     adapter = encoder if isinstance(encoder, MtebEncoder) else MtebEncoder(encoder)
     task = benchmark.load_task(task_name)
-    pairs = _pairs(task)
+    pairs = pairs_of(task)
+    queries = QueryScores.of(task) if pairs is None else None
     import_module("sentence_transformers")  # mteb does so while it evaluates; that is not the encoder's time.
     start = time.perf_counter()
     if pairs is not None:
         _prime(adapter, task, pairs)
+    predictions = []
     with TemporaryDirectory() as folder:
-        result = _run_mteb(adapter, task, Path(folder))
+        # Of a retrieval task mteb would write a thousand documents a query.
+        result = _run_mteb(adapter, task, None if pairs is None else Path(folder))
         seconds = time.perf_counter() - start
-        predictions = [] if pairs is None else _predictions(Path(folder) / task.prediction_file_name, task, pairs)
+        if pairs is not None:
+            predictions = _predictions(Path(folder) / task.prediction_file_name, task, pairs)
+    if queries is not None:
+        found = queries.making(float(result.get_score()))
+        predictions = [Prediction(query, None, own) for query, own in found.items()]
     if pairs is None:
         adapter.forget()  # A retrieval corpus is large, and no other task has the same.
     score = 100 * float(result.get_score())
@@ -134,7 +149,7 @@ def evaluate_task(
     )
 
 
-def _run_mteb(adapter: MtebEncoder, task: AbsTask, folder: Path) -> TaskResult:
+def _run_mteb(adapter: MtebEncoder, task: AbsTask, folder: Path | None) -> TaskResult:
     import mteb
 
     with quiet_mteb():
@@ -152,7 +167,7 @@ def _run_mteb(adapter: MtebEncoder, task: AbsTask, folder: Path) -> TaskResult:
     return results.task_results[0]
 
 
-def _pairs(task: AbsTask) -> list[StsPair] | None:
+def pairs_of(task: AbsTask) -> list[StsPair] | None:
     """Return the pairs of an STS task with one subset and one split, in order; None for every other task."""
     from mteb.abstasks import AbsTaskSTS
 

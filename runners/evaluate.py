@@ -40,9 +40,26 @@ def parser() -> argparse.ArgumentParser:
     )
     add_benchmark_options(result)
     add_engine_options(result, training=False)
+    result.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="also score under other batch sizes, orders and precisions: do the scores move?",
+    )
+    result.add_argument(
+        "--sensitivity-pairs", type=count, default=500, metavar="N", help="of each task (500); 0 for all of them"
+    )
+    result.add_argument("--sensitivity-bfloat16", action="store_true", help="bfloat16 on a CPU too: very slow")
     result.add_argument("--output", type=Path, metavar="DIR", help="folder for scores.csv and the predictions")
     result.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file of these options")
     return result
+
+
+def count(text: str) -> int:
+    """Read a whole number, 0 or more; one pair alone has no correlation."""
+    number = int(text)
+    if number < 0 or number == 1:
+        raise argparse.ArgumentTypeError("must be 0 or at least 2")
+    return number
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -93,10 +110,40 @@ def main(arguments: Sequence[str]) -> int:
         _write(output.folder / "scores.csv", benchmark.tasks, scores, found)
         facts = {"encoder": options.encoder, "evaluation_address": address, "benchmark": benchmark.address}
         write_json(output.folder / "evaluation.json", facts | {"precision": encoder.precision, "finished": now()})
+        moved = _sensitivity(options, encoder, benchmark, engine, output.folder) if options.sensitivity else ""
     for average in found:
         print(f"{average.name} {average.score:.2f}")
     print(f"scores: {output.folder / 'scores.csv'}")
+    if moved:
+        print(f"\n{moved}\nAll of it: {output.folder / 'sensitivity.csv'}")
     return 0
+
+
+def _sensitivity(
+    options: argparse.Namespace, encoder: TextEncoder, benchmark: Benchmark, engine: Engine, folder: Path
+) -> str:
+    """Measure how far the scores move with how the encoder is run; write it, and return it in words."""
+    from dataclasses import replace
+
+    from benchmarks.finished import SentenceTransformerEncoder
+    from runners.engine import choose_precision
+    from runners.finished import SentenceTransformersModel
+    from runners.output import write_text
+    from runners.sensitivity import measure, settings_of
+    from runners.sensitivity_report import csv_text, report
+
+    def load(*, precision: str | None = None, batch_size: int | None = None) -> TextEncoder:
+        if batch_size is not None:
+            where = options.encoder.removeprefix(SentenceTransformersModel.prefix)
+            return SentenceTransformerEncoder(where, engine.device, batch_size=batch_size)
+        chosen = engine.precision if precision is None else choose_precision(precision, engine.device)
+        return _load(options.encoder, benchmark, replace(engine, precision=chosen))
+
+    on_gpu = engine.device == "cuda"
+    settings, left_out = settings_of(encoder, load, cuda=on_gpu, bfloat16=options.sensitivity_bfloat16)
+    found, tasks_left_out = measure(settings, benchmark, options.sensitivity_pairs)
+    write_text(folder / "sensitivity.csv", csv_text(found))
+    return report(found, left_out, tasks_left_out)
 
 
 def _load(given: str, benchmark: Benchmark, engine: Engine) -> TextEncoder:

@@ -102,6 +102,17 @@ def seconds(text: str) -> float:
     return number
 
 
+def fraction(text: str) -> float:
+    """Read a fraction: above 0, at most 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no fraction above 0 and at most 1, such as 0.25")
+    return number
+
+
 def seed_list(text: str) -> list[int]:
     """Read seeds: whole numbers from 0, separated by commas."""
     try:

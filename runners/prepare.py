@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from benchmarks.budget import Budget, parse_budgets
@@ -129,7 +129,8 @@ class Prepared:
         finished: The finished models.
         trials: The settings that ``--tune`` asks for; none without it.
         axes: What the trials were made of, by method.
-        planner: Plans runs of it.
+        planner: Plans runs of it, and the trials, which have no course.
+        evaluate_every: Fraction of each stage after which a run of the comparison is scored; None scores its end only.
     """
 
     chosen: list[Chosen]
@@ -139,10 +140,18 @@ class Prepared:
     trials: list[Trial]
     axes: dict[str, list[Axis]]
     planner: Planner
+    evaluate_every: float | None = None
 
     def plan(self, chosen: Sequence[Chosen]) -> list[RunSpec]:
         """Plan the runs of these methods, and of the finished models."""
-        return self.planner.runs(chosen, self.finished, self.budgets, self.seeds)
+        plan = self.planner.runs(chosen, self.finished, self.budgets, self.seeds)
+        every = self.evaluate_every
+        if every is None:
+            return plan
+        return [
+            replace(spec, evaluate_every=every, configuration={**spec.configuration, "evaluate_every": every})
+            for spec in plan
+        ]
 
 
 def prepare(
@@ -170,8 +179,10 @@ def prepare(
     backbone = resolve_backbone(options.backbone, engine) if chosen else None
     data = load_data(options, needed, benchmark)
     seeds = getattr(options, "seeds", None) or [getattr(options, "seed", 0)]
-    planner = Planner(backbone, data, benchmark, engine, output, resolved(options))
-    return Prepared(chosen, finished, budgets, seeds, trials, axes, planner)
+    every = getattr(options, "evaluate_every", None)
+    configuration = {key: value for key, value in resolved(options).items() if key != "evaluate_every"}
+    planner = Planner(backbone, data, benchmark, engine, output, configuration)
+    return Prepared(chosen, finished, budgets, seeds, trials, axes, planner, every)
 
 
 def make_plan(

@@ -85,12 +85,19 @@ class TaskResults:
         return found
 
     def add(self, score: TaskScore, predictions: Sequence[Prediction], costs: Mapping[str, float]) -> None:
-        """Write one task's predictions, then its score: a score is never there without its predictions."""
+        """Write one task's predictions, then its score: a score is never there without its predictions.
+
+        Of an STS task the file holds ``pair,gold,score``, of a retrieval task ``query,score``.
+        """
         if predictions:
             text = StringIO()
             writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(["pair", "gold", "score"])
-            writer.writerows((p.pair, p.gold, f"{p.score:.9g}") for p in predictions)
+            if all(p.gold is None for p in predictions):
+                writer.writerow(["query", "score"])
+                writer.writerows((p.pair, f"{p.score:.9g}") for p in predictions)
+            else:
+                writer.writerow(["pair", "gold", "score"])
+                writer.writerows((p.pair, p.gold, f"{p.score:.9g}") for p in predictions)
             write_text(self.folder / "predictions" / f"{score.task}.csv", text.getvalue())
         stored = {"evaluation_address": self.address, "score": asdict(score), "costs": dict(costs)}
         write_json(self.folder / "tasks" / f"{score.task}.json", stored)

@@ -63,6 +63,8 @@ class RunSpec:
         preparations: Address of what each stage prepares of its examples, or None.
         held_out: Triplets beyond every budget, on which the trainer watches alignment and uniformity.
         benchmark: What to measure on; None trains only.
+        evaluate_every: Fraction of each stage after which a snapshot is taken, to be scored when the run is done
+            (`runners.course`); None scores the end only.
         engine: How to execute.
         output: The output folder.
         configuration: The resolved command, for the record.
@@ -82,6 +84,7 @@ class RunSpec:
     preparations: tuple[str | None, ...]
     held_out: tuple[Example, ...] = field(default=(), repr=False)
     benchmark: Benchmark | None
+    evaluate_every: float | None = None
     engine: Engine
     output: Path
     configuration: Mapping[str, Any] = field(repr=False)

@@ -13,9 +13,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
-from methods.contract import Example, Stage
+from methods.contract import Example, Stage, Trainable
 from methods.encoder import files_hash
 from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
+from runners import snapshots
 from runners.engine import Engine
 from runners.meter import Costs
 from runners.outcomes import StageData, StageOutcome
@@ -74,6 +75,7 @@ def train_stage(
     outcomes: list[StageOutcome],
     preparation: str | None = None,
     held_out: Sequence[Example] = (),
+    evaluate_every: float | None = None,
 ) -> None:
     """Train a stage into ``stages/address``, or take what stands there, and append the outcome to ``outcomes``.
 
@@ -81,7 +83,8 @@ def train_stage(
     appended too, with what it cost until then. ``payer`` is the run that is charged: a stage counts as reused only
     where another run has paid for it. Where the stage declares a preparation, ``preparation`` is its address: it is
     computed or taken from ``stages/prepared-ADDRESS``, and its cost is an outcome of its own. On ``held_out``
-    triplets the trainer watches alignment and uniformity.
+    triplets the trainer watches alignment and uniformity. With ``evaluate_every`` it takes snapshots, which stay in
+    ``stages/address/snapshots``; a stage that stands is taken as it is, with snapshots or without.
 
     Raises:
         Problem: what stands there was changed after it was written.
@@ -89,12 +92,11 @@ def train_stage(
     """
     final = stages / address
     if final.exists():
-        outcomes += _reuse(stage, address, final, payer)
+        outcomes += read_stage(stage, address, final, payer)
         return
     partial = stages / f".partial-{address}"
     partial.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(derive(seed, stage.name, "build"))
-    trained = stage.build(start)
+    trained = _build(stage, start, seed)
     prepared: list[dict[str, Any]] = []
     if preparation is not None:
         rows = prepare(
@@ -128,6 +130,7 @@ def train_stage(
             folder=partial,
             on_step=show,
             held_out=held_out,
+            evaluate_every=evaluate_every,
         )
         try:
             costs = trainer.train()
@@ -149,7 +152,24 @@ def train_stage(
     outcomes.append(StageOutcome(stage.name, address, final / "weights", content, costs, reused=False))
 
 
-def _reuse(stage: Stage, address: str, folder: Path, payer: str) -> list[StageOutcome]:
+def _build(stage: Stage, start: FromFiles, seed: int) -> Trainable:
+    torch.manual_seed(derive(seed, stage.name, "build"))
+    return stage.build(start)
+
+
+def finish_snapshot(stage: Stage, snapshot: Path, folder: Path, *, start: FromFiles, seed: int) -> None:
+    """Write the plain weights that the stage would have left in ``folder``, had it ended at this snapshot."""
+    trained = _build(stage, start, seed)
+    snapshots.load(snapshot, trained.module)
+    stage.finish(trained, folder)
+
+
+def read_stage(stage: Stage, address: str, folder: Path, payer: str) -> list[StageOutcome]:
+    """Read the stage that stands in ``folder``: the outcome of its preparation, if it had one, and its own.
+
+    Raises:
+        Problem: it cannot be read, or was changed after it was written.
+    """
     try:
         record = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
         costs, expected, paid_by = Costs.from_json(record["costs"]), record["weights"], record["payer"]

@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from methods.contract import Example, Stage, Trainable
 from methods.parts.ledger import Ledger, charging
 from methods.parts.losses import LossTerm
 from methods.parts.observe import Observations, observing
-from runners import checkpoint, interrupt
+from runners import checkpoint, interrupt, snapshots
 from runners.engine import Engine
 from runners.interrupt import Interrupted
 from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
 from runners.schedule import learning_rate_factor
 from runners.seeds import derive
+from runners.snapshots import snapshot_steps
 from runners.watch import watch_points, watched
 
 ENGINE_VERSION = 1
@@ -54,6 +56,8 @@ class Trainer:
         folder: Where ``metrics.jsonl`` and checkpoints go.
         on_step: Called after every step with (steps done, steps in all, loss).
         held_out: Triplets that are not trained on, whose alignment and uniformity are watched (`runners.watch`).
+        evaluate_every: Fraction of the stage's course after which a snapshot is taken, again and again
+            (`runners.snapshots`); None takes none.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Trainer:
         folder: Path,
         on_step: Callable[[int, int, float], None] | None = None,
         held_out: Sequence[Example] = (),
+        evaluate_every: float | None = None,
     ) -> None:
         self.held_out = held_out
         self.stage = stage
@@ -81,6 +86,7 @@ class Trainer:
         self.recipe = stage.recipe
         self.steps_per_epoch = math.ceil(len(examples) / self.recipe.batch_size)
         self.steps = self.steps_per_epoch * self.recipe.epochs
+        self.snapshot_steps = snapshot_steps(len(examples), self.recipe, evaluate_every) if evaluate_every else {}
         self.accelerator = _accelerator(engine)
         self.parameters = checkpoint.trained(trained.module)
         self.optimizer = self._optimizer()
@@ -99,6 +105,7 @@ class Trainer:
             Interrupted: this process was asked to stop; there is a checkpoint.
         """
         first = self._resume()
+        snapshots.forget_after(self.folder, first)
         device = self.engine.torch_device
         reset_peak_memory(device)
         self._warm_up(first)
@@ -113,9 +120,11 @@ class Trainer:
                     report = self._step(step)
                 self.costs = self._charged(before, ledger, watch, step - first + 1, self.costs)
                 report |= {f"diagnostic/{name}": value for name, value in seen.means().items()}
-                if looked := self._watched(step + 1):
-                    report |= looked
-                    # Nor is anybody charged for the memory that looking took.
+                looked = self._watched(step + 1)
+                report |= looked
+                # Before any checkpoint of this step: who goes on from one finds the snapshots until there.
+                if self._snapshot(step + 1) or looked:
+                    # Nor is anybody charged for the memory that it took.
                     before.peak_memory_bytes = self.costs.peak_memory_bytes
                     reset_peak_memory(device)
                 metrics.write(json.dumps({"step": step + 1, **report, "seconds": self.costs.training_seconds}) + "\n")
@@ -248,6 +257,15 @@ class Trainer:
         if not self.held_out or body is None or done not in watch_points(self.steps):
             return {}
         return watched(self.stage.method, body, self.tokenizer, self.held_out, self.engine.precision)
+
+    def _snapshot(self, done: int) -> bool:
+        """Take the snapshot that is due after ``done`` steps, if one is; nobody is charged for it."""
+        if done not in self.snapshot_steps:
+            return False
+        # In the first epoch not every example has been used.
+        used = {kind: min(count, self.costs.examples_seen[kind]) for kind, count in self.costs.unique_examples.items()}
+        snapshots.write(self.folder, done, self.raw_module, replace(self.costs, unique_examples=used))
+        return True
 
     def _optimizer(self) -> torch.optim.AdamW:
         # Decay pulls on matrices only; norms and biases have no scale to lose.

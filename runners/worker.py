@@ -9,7 +9,6 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,19 @@ import sentence_transformers  # noqa: F401
 import torch
 import transformers
 
-from benchmarks.evaluate import Prediction, TaskScore, evaluate
 from benchmarks.protocol import TextEncoder, UnusableVectorsError
 from genembench.problem import Problem
 from methods.contract import Method
 from methods.encoder import Encoder, make_encoder, write_manifest
 from methods.parts.backbone import attention_kernel
-from methods.parts.ledger import Ledger, charging
 from runners import interrupt
 from runners.addresses import evaluation_address
 from runners.finished import finished_model
 from runners.interrupt import Interrupted
 from runners.outcomes import StageOutcome
-from runners.progress import Progress, say
+from runners.probing import probe_run
 from runners.records import TaskResults, environment, make_record, method_facts, now, publish
+from runners.scoring import Results, score_encoder
 from runners.spec import RunSpec
 from runners.stages import FromFiles, train_stage
 from runners.trainer import Diverged
@@ -55,7 +53,7 @@ def execute(spec: RunSpec) -> None:
 def _execute(spec: RunSpec) -> None:
     spec.partial.mkdir(parents=True, exist_ok=True)
     started = now()
-    with _log(spec.partial / "log.txt") as log:
+    with run_log(spec.partial / "log.txt") as log:
         log.info("run %s", spec.run)
         run = _Run(spec)
         try:
@@ -91,7 +89,7 @@ class _Run:
         self.source = ""
         self.stages: list[StageOutcome] = []
         self.address: str | None = None
-        self.results: dict[str, tuple[TaskScore, dict[str, float]]] = {}
+        self.results: Results = {}
 
     def go(self) -> None:
         spec = self.spec
@@ -125,6 +123,7 @@ class _Run:
                 stages=spec.output / "stages",
                 payer=spec.run,
                 outcomes=self.stages,
+                evaluate_every=spec.evaluate_every,
             )
             weights, content = self.stages[-1].weights, self.stages[-1].content
         folder = spec.partial / "encoder"
@@ -152,35 +151,8 @@ class _Run:
         spec = self.spec
         assert spec.benchmark is not None
         self.address = evaluation_address(encoder.address, spec.benchmark.address, encoder.precision)
-        stored = TaskResults(spec.partial, self.address)
-        self.results = stored.done()
-        ledger = Ledger()
-        last = Ledger()
-        with Progress(f"{spec.label}: encoding", 0, "text") as bar, charging(ledger):
-
-            def encoded(done: int, texts: int) -> None:
-                if texts != bar.total or done <= bar.done:
-                    bar.begin(texts)
-                bar.to(done)
-
-            def keep(score: TaskScore, predictions: list[Prediction]) -> None:
-                nonlocal last
-                costs = {
-                    "seconds": score.seconds,
-                    "texts": ledger.sequences - last.sequences,
-                    "tokens": ledger.real_tokens - last.real_tokens,
-                    "model_flops": ledger.model_flops - last.model_flops,
-                }
-                last = Ledger(**asdict(ledger))
-                stored.add(score, predictions, costs)
-                self.results[score.task] = score, costs
-                say(f"{spec.label}: {score.task} {score.score:.2f} ({score.pairs:,} pairs, {score.seconds:.1f} s)")
-                if interrupt.asked():
-                    raise Interrupted("stopped on request; run the same command again to go on")
-
-            if isinstance(encoder, Encoder):
-                encoder.on_progress = encoded
-            evaluate(encoder, spec.benchmark, on_task=keep, skip=list(self.results))
+        self.results = score_encoder(encoder, spec.benchmark, TaskResults(spec.partial, self.address), spec.label)
+        probe_run(encoder, spec.benchmark, self.address, spec.engine, spec.partial)
 
     def record(self, status: str, reason: str, started: str) -> dict[str, Any]:
         attention = attention_kernel(self.spec.engine.device, self.spec.engine.precision)
@@ -198,7 +170,7 @@ class _Run:
 
 
 @contextmanager
-def _log(file: Path) -> Iterator[logging.Logger]:
+def run_log(file: Path) -> Iterator[logging.Logger]:
     """Log of one run; libraries' warnings go there too."""
     # A log that cannot be written is not worth a traceback for every line of it.
     logging.raiseExceptions = False

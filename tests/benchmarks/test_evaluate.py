@@ -200,8 +200,10 @@ def test_a_retrieval_task_goes_the_same_way(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Benchmark, "load_task", lambda self, name: task)
     encoder = ByWords()
     score, predictions = evaluate_task(encoder, Benchmark("mteb:SciFact", ("SciFact",)), "SciFact")
-    assert (score.task, score.metric, score.pairs, predictions) == ("SciFact", "ndcg_at_10", 3, [])
+    assert (score.task, score.metric, score.pairs) == ("SciFact", "ndcg_at_10", 3)
     # Ranks 1, 1 and 3: to "bird" the cosine of d3 is 0.7, of d2 0.020, of d1 0.015. The gain at rank 3 is 1 / log2(4).
     assert score.score == pytest.approx(100 * (1 + 1 + 0.5) / 3, abs=0.01)
+    assert [(each.pair, each.gold) for each in predictions] == [("q1", None), ("q2", None), ("q3", None)]
+    assert [each.score for each in predictions] == pytest.approx([1.0, 1.0, 0.5])
     assert encoder.roles["cat"] == "query"
     assert encoder.roles["fish bird"] == "document"

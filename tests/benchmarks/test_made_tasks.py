@@ -76,7 +76,10 @@ def test_a_question_is_scored_by_the_rank_of_its_answer_among_the_first_ten(benc
     # To 100 degrees 102 is nearest, then 95, then 110. To 180 eleven documents are nearer than the answer.
     expected = [1, 1 / log2(1 + 3), 0]
     assert score.score == pytest.approx(100 * sum(expected) / 3, abs=1e-3)
-    assert (score.metric, score.pairs, predictions) == ("ndcg_at_10", 3, [])
+    assert (score.metric, score.pairs) == ("ndcg_at_10", 3)
+    assert {each.pair: each.score for each in predictions} == pytest.approx(
+        dict(zip(["q-first", "q-third", "q-not"], expected, strict=True))
+    )
     assert (encoder.roles["d100"], encoder.roles["d95"]) == ("query", "document")
 
 

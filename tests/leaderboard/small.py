@@ -1,4 +1,4 @@
-"""Records of two tasks, and statistics that say what a test wants them to say: tables that can be worked out by hand."""
+"""Records of two tasks, and statistics that say what a test wants them to say: tables to be worked out by hand."""
 
 from __future__ import annotations
 
