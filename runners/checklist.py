@@ -52,7 +52,7 @@ class Checklist:
         try:
             yield
         except Problem as problem:
-            self.add(part, name, "unchecked", " ".join(str(problem).split()))
+            self.add(part, name, "unchecked", ". ".join(filter(None, (problem.what, problem.hint))))
 
     def count(self, outcome: Outcome) -> int:
         """Return how many checks ended so."""

@@ -101,7 +101,8 @@ def main(arguments: Sequence[str]) -> int:
         refuse_place(run, options.output)
     scored, retrained = verify(run, options, found)
     if options.json:
-        facts: dict[str, Any] = {"run": run.record.run, "verdict": found.verdict, "checks": found.to_json()}
+        facts: dict[str, Any] = {"run": run.record.run, "verdict": found.verdict, "unchecked": found.count("unchecked")}
+        facts["checks"] = found.to_json()
         facts["tasks"] = [asdict(each) | {"difference": each.difference} for each in scored]
         print(json.dumps(facts | {"retrained": [asdict(each) for each in retrained]}, indent=2, ensure_ascii=False))
     else:
@@ -166,7 +167,8 @@ def _show(run: RecordedRun, found: Checklist, scored: list[Again], retrained: li
         print(f"\n{verify_scores.table(scored)}")
     if retrained:
         print(f"\n{verify_retrain.table(retrained)}")
-    print(f"\n{found.verdict}: {found.summary()}")
+    far = " as far as it could be checked" if found.verdict == "ok" and found.count("unchecked") else ""
+    print(f"\n{found.verdict}{far}: {found.summary()}")
 
 
 if __name__ == "__main__":

@@ -341,7 +341,9 @@ def test_what_was_moved_is_said_and_can_be_named(here: Path, verify: Verify) -> 
     assert (code, named(said, "unchecked")) == (0, {})
 
 
-def test_of_a_record_alone_what_is_missing_is_said(here: Path, verify: Verify, tmp_path: Path) -> None:
+def test_of_a_record_alone_what_is_missing_is_said(
+    here: Path, verify: Verify, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As it is published: no weights, no predictions, no paths of this machine."""
     run = run_of("infonce-mean", here)
     alone = tmp_path / "published" / "runs" / run.name
@@ -355,6 +357,9 @@ def test_of_a_record_alone_what_is_missing_is_said(here: Path, verify: Verify, t
     assert {"encoder's manifest", "encoder's weights", "backbone", "triplets", "benchmark"} <= set(missing)
     assert {"scores and predictions", "scores and task files", "evaluation address", "scored again"} <= set(missing)
     assert {"run address", "training addresses", "costs attributed"} <= set(named(said, "ok"))
+    assert said["unchecked"] == len([check for check in said["checks"] if check["outcome"] == "unchecked"])
+    main([str(alone), "--device=cpu"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("ok as far as it could be checked: ")
 
 
 def test_what_cannot_be_verified_is_a_problem(here: Path, tmp_path: Path) -> None:
