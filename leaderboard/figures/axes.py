@@ -83,7 +83,7 @@ class CostAxis:
         margin = MARGIN / 2 * (self._high - self._low)  # not the whole: no label under the sign of the break
         low, high = self._low - margin, self._high + margin
         inside: list[float] = []
-        for costs in self._round(math.floor(low), math.ceil(high)):
+        for costs in self._round(low, high):
             found = [cost for cost in costs if low <= math.log10(cost) <= high]
             inside = found or inside
             if found and len(found) <= MOST_TICKS and self._apart(found):
@@ -91,13 +91,14 @@ class CostAxis:
         inside = inside[:: math.ceil(len(inside) / MOST_TICKS)]
         return inside if self._apart(inside) else inside[::2]
 
-    def _round(self, first: int, last: int) -> list[list[float]]:
-        """Return round costs from a decade to another, ever fewer."""
+    def _round(self, low: float, high: float) -> list[list[float]]:
+        """Return round costs around a range of logarithms, ever fewer."""
         choices = [
-            [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
+            [step * 10.0**decade for decade in range(math.floor(low), math.ceil(high) + 1) for step in steps]
             for steps in ((1, 1.5, 2, 3, 4, 6), (1, 2, 5), (1, 3), (1,))
         ]
-        if self.write is not duration:
+        # Below a second, and beyond months, no time is rounder than others.
+        if self.write is not duration or not any(low <= math.log10(time) <= high for time in ROUND_TIMES):
             return choices
         fewer = [time for time in ROUND_TIMES if time not in (30.0, 30 * MINUTE)]
         # No round numbers of seconds behind them: 10,000 s is no round time.

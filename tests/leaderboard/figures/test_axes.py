@@ -39,6 +39,14 @@ def test_times_are_marked_at_round_times(costs: list[float]) -> None:
     assert all(duration(tick).split()[0] in ("1", "2", "5", "10", "20", "30", "50", "100") for tick in ticks)
 
 
+@pytest.mark.parametrize("costs", [[0.03], [0.02, 0.05], [4e8], [1e-4, 3e-2]])
+def test_times_that_no_round_one_is_near_are_marked_too(costs: list[float]) -> None:
+    axis = CostAxis([0, *costs], duration)
+    ticks = axis.ticks(exact=False)
+    assert 1 <= len(ticks) <= 5
+    assert all(axis.strip < axis(tick) <= 1 for tick in ticks)
+
+
 def test_ticks_are_written_in_units() -> None:
     assert [duration(value) for value in (30.0, 120.0, 7200.0, 864000.0)] == ["30 s", "2 min", "2 h", "10 d"]
     assert [data_size(value) for value in (1.5e9, 6e8)] == ["1.5 GB", "600 MB"]
