@@ -55,7 +55,7 @@ def report(found: Sequence[Moved], left_out: Sequence[str], tasks_left_out: Sequ
 
 def verdict(found: Sequence[Moved]) -> str:
     """Say whether scores depend on how many texts, and which, go through the encoder together."""
-    batch = [each for each in found if each.setting.batch]
+    batch = [each for each in found if each.setting.batch and each.setting.name != DEFAULT]
     furthest, cosine = _furthest(batch), max(each.largest for each in batch)
     where = f"the largest change is {abs(furthest.change):.4f} ({furthest.task}, {furthest.setting.name})"
     where += f", of a cosine {cosine:.1e}"

@@ -143,7 +143,7 @@ def _retrain(
     with found.trying(PART, "retrain"), _place(options.output) as output:
         again = retrain(run, engine, output)
         if again.done:
-            return compare(run.record, again, differences, options.retrain_tolerance, found)
+            return compare(run, again, differences, options.retrain_tolerance, found)
         ended = f"the repetition ended {again.status}: {again.reason}"
         found.add(PART, "retrain", "differs" if again.status == "diverged" else "unchecked", ended)
     return []

