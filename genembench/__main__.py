@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from genembench.problem import Problem, did_you_mean
+from genembench.problem import DISK, Problem, did_you_mean
 
 COMMANDS = {
     "compare": ("runners.compare", "train methods on equal data from one backbone, score them and rank them"),
@@ -52,10 +51,6 @@ def main() -> int:
         print(f"genembench: unknown command '{name}'. {meant}".rstrip() + f"\n{usage()}", file=sys.stderr)
         return 2
     return run_command(import_module(COMMANDS[name][0]).main, arguments[1:])
-
-
-# What is wrong with the disk, not with genembench.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 def run_command(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:

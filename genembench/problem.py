@@ -7,7 +7,11 @@ The command line prints it without a traceback and exits with code 2.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# What is wrong with the disk, not with genembench.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 class Problem(Exception):

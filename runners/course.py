@@ -14,7 +14,7 @@ from pathlib import Path
 
 from methods.contract import Method, Stage
 from runners.plan import is_done
-from runners.processes import _stop, _term_interrupts
+from runners.processes import finish
 from runners.progress import say
 from runners.snapshots import snapshot_steps, taken
 from runners.spec import MethodChoice, RunSpec
@@ -97,13 +97,8 @@ def score_course(spec: RunSpec) -> bool:
     process = multiprocessing.get_context("forkserver").Process(
         target=_execute, args=(spec,), name=f"{spec.run} course"
     )
-    process.start()
-    try:
-        with _term_interrupts():
-            process.join()
-    except KeyboardInterrupt:
-        _stop(process)
-        raise
+    if finish(process):
+        raise KeyboardInterrupt
     if process.exitcode:
         say(f"{spec.label}: its course is not complete; see {spec.folder / 'log.txt'}. The same command goes on there.")
     return process.exitcode == 0

@@ -6,7 +6,6 @@ import logging
 import shutil
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from genembench.problem import Problem
@@ -20,7 +19,7 @@ from runners.meter import Costs, total
 from runners.outcomes import StageOutcome, attributed
 from runners.output import write_json
 from runners.progress import say
-from runners.records import TaskResults
+from runners.records import TaskResults, scored
 from runners.scoring import Results, score_encoder
 from runners.snapshots import costs_of, taken
 from runners.spec import RunSpec
@@ -160,15 +159,11 @@ class _Course:
 
     def _point(self, point: Point, costs: Costs, results: Results) -> dict[str, object]:
         """Return ``point.json`` as `leaderboard.course` reads it."""
-        benchmark = self.spec.benchmark
-        assert benchmark is not None
-        scores = [results[task][0] for task in benchmark.tasks]
-        averages = benchmark.average({score.task: score.score for score in scores})
+        assert self.spec.benchmark is not None
         return {
             "schema": SCHEMA,
             "stage": self.stages[point.stage].name,
             "fraction": point.fraction,
             "costs": costs.to_json(),
-            "scores": [{key: value for key, value in asdict(score).items() if key != "seconds"} for score in scores],
-            "averages": [asdict(average) | {"tasks": list(average.tasks)} for average in averages],
+            **scored(self.spec.benchmark, results),
         }

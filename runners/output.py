@@ -15,6 +15,7 @@ from genembench.problem import Problem
 from leaderboard.files import write_atomically
 
 MARKER = "genembench.json"
+RECORD = "run.json"
 LOCK = ".lock"
 
 
@@ -89,3 +90,12 @@ def _kind(marker: Path) -> str:
         return str(json.loads(marker.read_text(encoding="utf-8"))["kind"])
     except (ValueError, KeyError, TypeError):
         raise Problem(f"{marker} cannot be read", "Choose another folder.") from None
+
+
+def refuse_unfinished(run: Path) -> None:
+    """Raise a Problem where a run without a record is one that is still being made, or was stopped."""
+    if run.name.startswith(".partial-") or (run.parent / f".partial-{run.name}").is_dir():
+        raise Problem(
+            f"run {run.name.removeprefix('.partial-')} is not finished: it has no {RECORD} yet",
+            "Wait for it; if it was stopped, the command that started it, given again, goes on with it.",
+        )

@@ -59,14 +59,7 @@ def run_in_process(spec: RunSpec) -> str:
     (spec.partial / "run.json").unlink(missing_ok=True)
     before = read_stamp(spec)
     process = multiprocessing.get_context("forkserver").Process(target=_execute, args=(spec,), name=spec.run)
-    process.start()
-    interrupted = False
-    try:
-        with _term_interrupts():
-            process.join()
-    except KeyboardInterrupt:
-        interrupted = True
-        _stop(process)
+    interrupted = finish(process)
     if read_stamp(spec) == before:
         status, reason = _death(process, interrupted)
         method = {"name": spec.method.name if spec.method else spec.label, "family": "", "preset": ""}
@@ -75,6 +68,18 @@ def run_in_process(spec: RunSpec) -> str:
     if interrupted:
         raise KeyboardInterrupt
     return read_status(spec.folder) or "failed"
+
+
+def finish(process: BaseProcess) -> bool:
+    """Start a process and wait for its end; return whether it was stopped, by Ctrl-C or SIGTERM to this process."""
+    process.start()
+    try:
+        with _term_interrupts():
+            process.join()
+    except KeyboardInterrupt:
+        _stop(process)
+        return True
+    return False
 
 
 def _execute(spec: RunSpec) -> None:

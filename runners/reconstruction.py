@@ -21,8 +21,8 @@ from methods.parts.tokens import TokenRow
 from methods.registry import discover
 from runners.backbones import resolve_backbone
 from runners.engine import Engine
+from runners.output import RECORD, refuse_unfinished
 
-RECORD = "run.json"
 OTHERS = 16
 """Other texts whose compressed tokens stand for no information: enough for a mean, and a thousand texts stay cheap."""
 DECODED_AT_ONCE = 64
@@ -122,11 +122,7 @@ def _record(given: Path) -> tuple[Path, dict[str, Any]]:
     """Return a run's folder and its record; ``given`` may be the encoder's folder in it."""
     folder = given.resolve().parent if (given / MANIFEST).is_file() else given
     if not (folder / RECORD).is_file():
-        if folder.name.startswith(".partial-") or (folder.parent / f".partial-{folder.name}").is_dir():
-            raise Problem(
-                f"run {folder.name.removeprefix('.partial-')} is not finished: it has no {RECORD} yet",
-                "Wait for it; if it was stopped, the command that started it, given again, goes on with it.",
-            )
+        refuse_unfinished(folder)
         runs = sorted(path.parent.name for path in folder.glob(f"runs/*/{RECORD}"))
         raise Problem(
             f"{given} is not a run: it has no {RECORD}",

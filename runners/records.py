@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evaluate import Prediction, TaskScore
+from benchmarks.suite import Benchmark
 from methods.contract import Method
 from runners.meter import total
 from runners.outcomes import StageOutcome, attributed, spent
@@ -118,6 +119,16 @@ def method_facts(spec: RunSpec, method: Method | None, source: str) -> dict[str,
     }
 
 
+def scored(benchmark: Benchmark, results: Mapping[str, tuple[TaskScore, Mapping[str, float]]]) -> dict[str, Any]:
+    """Return scores and averages as a record and a point of its course hold them, in the benchmark's order."""
+    scores = [results[task][0] for task in benchmark.tasks if task in results]
+    averages = benchmark.average({score.task: score.score for score in scores})
+    return {
+        "scores": [{key: value for key, value in asdict(score).items() if key != "seconds"} for score in scores],
+        "averages": [asdict(average) | {"tasks": list(average.tasks)} for average in averages],
+    }
+
+
 def make_record(
     spec: RunSpec,
     *,
@@ -133,8 +144,6 @@ def make_record(
     """Assemble ``run.json``. Scores stand in it only when the run is done."""
     tasks = spec.benchmark.tasks if spec.benchmark else ()
     done = results if results and status == "done" else {}
-    scores = [done[task][0] for task in tasks if task in done]
-    named = spec.benchmark.average({score.task: score.score for score in scores}) if spec.benchmark else []
     counted = ("texts", "tokens", "model_flops")
     evaluation: dict[str, float | None] | None = None
     if done:
@@ -170,8 +179,7 @@ def make_record(
             "stages": [stage.to_json() for stage in stages],
             "evaluation": evaluation,
         },
-        "scores": [{key: value for key, value in asdict(score).items() if key != "seconds"} for score in scores],
-        "averages": [asdict(a) | {"tasks": list(a.tasks)} for a in named],
+        **(scored(spec.benchmark, done) if spec.benchmark else {"scores": [], "averages": []}),
         "engine": asdict(spec.engine),
         "configuration": dict(spec.configuration),
         "environment": dict(environment_facts or {}),

@@ -18,8 +18,7 @@ from runners.exporting.card_usage import usage
 from runners.exporting.check import Difference
 from runners.exporting.folder import Kind
 from runners.exporting.made import Made
-from runners.exporting.source import RECORD
-from runners.output import write_json, write_text
+from runners.output import RECORD, write_json, write_text
 
 CARD = "README.md"
 _MOVED = ("backbone", "triplets", "instruct", "pairs", "text", "data_dir")

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from genembench.__main__ import DISK
-from genembench.problem import Problem
+from genembench.problem import DISK, Problem
 from leaderboard.units import gigabytes
 
 # How libraries written in Rust (safetensors, tokenizers) report what the system said.

@@ -11,8 +11,8 @@ from genembench.problem import Problem
 from leaderboard.records import Record
 from leaderboard.schema import parse
 from methods.encoder import MANIFEST
+from runners.output import RECORD, refuse_unfinished
 
-RECORD = "run.json"
 _WHAT_TO_GIVE = "Give a folder runs/<id> of an output folder of `genembench compare` or `genembench train`."
 _SHOWN = 12
 
@@ -69,11 +69,7 @@ def _folders(given: Path) -> tuple[Path, Path | None]:
         names = [f"{given}/runs/{run.name}" for run in runs]
         more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise Problem(f"{given} holds {len(runs)} runs", f"Give one of them: {', '.join(names[:_SHOWN])}{more}.")
-    if given.name.startswith(".partial-") or (given.parent / f".partial-{given.name}").is_dir():
-        raise Problem(
-            f"run {given.name.removeprefix('.partial-')} is not finished: it has no {RECORD} yet",
-            "Wait for it; if it was stopped, the command that started it, given again, goes on with it.",
-        )
+    refuse_unfinished(given)
     raise Problem(f"{given} is no run: it has neither {RECORD} nor {MANIFEST}", _WHAT_TO_GIVE)
 
 

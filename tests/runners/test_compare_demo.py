@@ -62,7 +62,7 @@ def test_negatives_of_the_batch_help(demo: Path) -> None:
 
 def test_the_files_that_were_promised_are_there(demo: Path) -> None:
     output = demo / "results/demo"
-    for name in ("leaderboard.csv", "leaderboard.md", "costs.csv", "pareto.png", "pareto.svg", "config.json"):
+    for name in ("leaderboard.csv", "leaderboard.md", "costs.csv", "pareto.png", "pareto.pdf", "config.json"):
         assert (output / name).stat().st_size > 0
     assert len(list((output / "runs").glob("*/run.json"))) == 14
     assert len(list((output / "stages").glob("prepared-*"))) == 2
