@@ -73,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
         raise Problem("no --methods were given", "List them with `genembench methods`.")
     if options.output is None and not options.dry_run:
         raise Problem("no --output was given", "Name a folder for records, tables and plots.")
-    return compare(options)
+    from runners.processes import among_copies
+
+    return among_copies(lambda: compare(options))
 
 
 def compare(options: argparse.Namespace) -> int:

@@ -97,7 +97,7 @@ def score_course(spec: RunSpec) -> bool:
     process = multiprocessing.get_context("forkserver").Process(
         target=_execute, args=(spec,), name=f"{spec.run} course"
     )
-    if finish(process):
+    if finish([process]):
         raise KeyboardInterrupt
     if process.exitcode:
         say(f"{spec.label}: its course is not complete; see {spec.folder / 'log.txt'}. The same command goes on there.")

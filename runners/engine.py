@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -25,6 +26,8 @@ class Engine:
             so that memory is a micro-batch's (Gao et al. 2021, arXiv 2101.06983).
         checkpoint_seconds: Seconds between checkpoints.
         tensorboard: Also write TensorBoard events.
+        processes: Processes that train a run together, each on a part of every batch.
+        deepspeed: A preset of `runners.parallel.zero` or a file of one's own: divide the training state among them.
     """
 
     device: str = "cpu"
@@ -34,6 +37,8 @@ class Engine:
     gradient_cache: bool = False
     checkpoint_seconds: float = 300.0
     tensorboard: bool = False
+    processes: int = 1
+    deepspeed: str | None = None
 
     @property
     def torch_device(self) -> torch.device:
@@ -65,3 +70,22 @@ def choose_precision(wanted: str, device: str) -> Precision:
     if wanted == "auto":
         return "bfloat16" if device == "cuda" else "float32"
     return "bfloat16" if wanted == "bfloat16" else "float32"
+
+
+def check_processes(processes: int, device: str, deepspeed: str | None) -> None:
+    """Refuse what cannot be started.
+
+    Raises:
+        Problem: there are fewer GPUs than processes, or the DeepSpeed configuration or DeepSpeed itself is missing.
+    """
+    if device == "cuda" and processes > torch.cuda.device_count():
+        raise Problem(
+            f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process takes one",
+            "Give as many as there are GPUs; for several machines start genembench with torchrun on each.",
+        )
+    if deepspeed is not None:
+        from runners.parallel.zero import read_config
+
+        read_config(deepspeed)
+        if find_spec("deepspeed") is None:
+            raise Problem("--deepspeed: deepspeed is not installed", "pip install -e '.[deepspeed]' -c constraints.txt")

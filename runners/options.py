@@ -73,6 +73,14 @@ def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True
         parser.add_argument(
             "--checkpoint-seconds", type=seconds, default=300.0, metavar="S", help="between checkpoints (300)"
         )
+        parser.add_argument(
+            "--processes", type=positive, default=1, metavar="N", help="train and encode on N processes, or GPUs (1)"
+        )
+        parser.add_argument(
+            "--deepspeed",
+            metavar="zero1|zero2|zero3|FILE",
+            help="divide the training state among them; needs deepspeed",
+        )
         parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
 
 

@@ -28,6 +28,7 @@ from runners.interrupt import Interrupted
 from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
 from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
+from runners.parallel.group import current
 from runners.progress import Progress
 
 EXAMPLES_AT_ONCE = 256
@@ -55,8 +56,8 @@ def prepare(
     Raises:
         Problem: what stands there is of other rows, or was changed.
     """
-    final = stages / f"prepared-{address}"
-    if final.exists():
+    group, final = current(), stages / f"prepared-{address}"
+    if group.tell(final.exists()):
         outcomes.append(_reuse(stage, address, final, payer))
     else:
         partial = stages / f".partial-prepared-{address}"
@@ -67,10 +68,13 @@ def prepare(
         except Exception:
             outcomes.append(StageOutcome(_name(stage), address, partial, "", work.costs, reused=False))
             raise
-        content = files_hash(partial, [TENSORS])
-        record = {"stage": stage.name, "address": address, "content": content, "payer": payer}
-        write_json(partial / "prepared.json", record | {"costs": work.costs.to_json()})
-        partial.replace(final)
+        content = ""
+        if group.leads:
+            content = files_hash(partial, [TENSORS])
+            record = {"stage": stage.name, "address": address, "content": content, "payer": payer}
+            write_json(partial / "prepared.json", record | {"costs": work.costs.to_json()})
+            partial.replace(final)
+        content = group.tell(content)
         outcomes.append(StageOutcome(_name(stage), address, final, content, work.costs, reused=False))
     tensors = _read(final / TENSORS, data.ids)
     return tuple({**row, **{name: values[i] for name, values in tensors.items()}} for i, row in enumerate(data.rows))
@@ -106,6 +110,7 @@ class _Work:
         self.file = folder / TENSORS
         self.data = data
         self.engine = engine
+        self.group = current()
         self.costs = Costs()
         self.tensors: dict[str, Tensor] = {}
         self.done = 0
@@ -115,11 +120,11 @@ class _Work:
 
     def go(self, label: str) -> None:
         """Compute what is not there, and save it all."""
-        rows, device = self.data.rows, self.engine.torch_device
-        size = min(EXAMPLES_AT_ONCE, self.engine.micro_batch or EXAMPLES_AT_ONCE)
+        rows, device, group = self.data.rows, self.engine.torch_device, self.group
+        size = min(EXAMPLES_AT_ONCE, self.engine.micro_batch or EXAMPLES_AT_ONCE) * group.world
         before, ledger, watch = self.costs, Ledger(), Stopwatch(device)
         last = time.monotonic()
-        with Progress(label, len(rows), "example") as bar, evaluating(self.trained.module):
+        with Progress(label, len(rows), "example", quiet=not group.leads) as bar, evaluating(self.trained.module):
             bar.begin(len(rows), self.done)
             if device.type == "cuda" and self.done < len(rows):
                 # What only a GPU's first pass pays (kernel selection, allocation) is not charged.
@@ -128,25 +133,41 @@ class _Work:
             reset_peak_memory(device)
             while self.done < len(rows):
                 with watch.running(), charging(ledger):
-                    found = self._chunk(rows[self.done : self.done + size])
+                    found = self._shared(rows[self.done : self.done + size])
                 known = self.tensors
                 self.tensors = {n: torch.cat([known[n], values]) if known else values for n, values in found.items()}
                 self.done = min(self.done + size, len(rows))
+                facts = group.gather((ledger, peak_memory(device), interrupt.asked(), time.monotonic() - last))
                 self.costs = Costs(
                     unique_examples={self.stage.data: self.done},
-                    real_tokens=before.real_tokens + ledger.real_tokens,
-                    padded_tokens=before.padded_tokens + ledger.padded_tokens,
-                    model_flops=before.model_flops + ledger.model_flops,
+                    real_tokens=before.real_tokens + sum(one.real_tokens for one, *_ in facts),
+                    padded_tokens=before.padded_tokens + sum(one.padded_tokens for one, *_ in facts),
+                    model_flops=before.model_flops + sum(one.model_flops for one, *_ in facts),
                     training_seconds=before.training_seconds + watch.seconds,
-                    peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(device)),
+                    peak_memory_bytes=max(before.peak_memory_bytes, *(peak for _, peak, *_ in facts)),
                 )
                 bar.to(self.done)
                 whole = self.done == len(rows)
-                if whole or interrupt.asked() or time.monotonic() - last >= self.engine.checkpoint_seconds:
-                    self._save()
+                stop = any(asked for *_, asked, _ in facts)
+                if whole or stop or facts[0][3] >= self.engine.checkpoint_seconds:
+                    if group.leads:
+                        self._save()
                     last = time.monotonic()
-                if interrupt.asked() and not whole:
+                if stop and not whole:
                     raise Interrupted(f"stopped on request after preparing {self.done} examples; run it again to go on")
+
+    def _shared(self, rows: Sequence[Example]) -> dict[str, Tensor]:
+        """Compute a part of the rows on each process; every process gets all of it."""
+        rank, world = self.group.rank, self.group.world
+        share = -(-len(rows) // world)
+        own = rows[rank * share : (rank + 1) * share]
+        if own:
+            found = self._chunk(own)
+        else:
+            # Nothing is left for this process, but it has to know what the others' tensors look like.
+            with charging(None):
+                found = {name: values[:0] for name, values in self._chunk(rows[:1]).items()}
+        return {name: torch.cat(self.group.gather_rows(values)) for name, values in found.items()}
 
     def _chunk(self, rows: Sequence[Example]) -> dict[str, Tensor]:
         device = self.engine.torch_device

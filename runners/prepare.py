@@ -16,12 +16,13 @@ from genembench.problem import Problem
 from methods.contract import Method
 from methods.registry import MethodEntry, discover, parse_overrides
 from runners.backbones import Backbone, resolve_backbone
-from runners.engine import Engine, choose_device, choose_precision
+from runners.engine import Engine, check_processes, choose_device, choose_precision
 from runners.estimate import Estimator
 from runners.finished import FinishedModel, split_methods
 from runners.options import mappings, resolved
 from runners.plan import Estimate, Planner
 from runners.presets import load_preset
+from runners.processes import launched
 from runners.progress import say
 from runners.spec import MethodChoice, RunSpec
 from runners.tune import Axis, Trial, make_trials, read_axes
@@ -33,11 +34,16 @@ def make_engine(options: argparse.Namespace) -> Engine:
     """Resolve device and precision.
 
     Raises:
-        Problem: a GPU was asked for and there is none.
+        Problem: a GPU was asked for and there is none, or processes that cannot be started.
     """
     device = choose_device(options.device)
     # Options are called as the engine's fields; `evaluate` has only some of them.
     given = {field.name: getattr(options, field.name) for field in fields(Engine) if hasattr(options, field.name)}
+    launch = launched()
+    if launch is not None:
+        # Each copy of this command brings one process, on its own machine.
+        given["processes"] = launch.world
+    check_processes(1 if launch else given.get("processes", 1), device, given.get("deepspeed"))
     return Engine(**given | {"device": device, "precision": choose_precision(options.precision, device)})
 
 

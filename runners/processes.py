@@ -8,19 +8,30 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from runners.parallel.failures import forget_failures, read_failure
+from runners.parallel.launch import Launch
+from runners.parallel.seat import Seat
 
 if TYPE_CHECKING:
     from runners.spec import RunSpec
 
 SECONDS_TO_STOP = 60.0
+SECONDS_TO_FOLLOW = 10.0
+"""For the other processes of a run to end by themselves when the first one has, or when one of them has died."""
 
 
 def start_server() -> None:
@@ -43,11 +54,37 @@ def _stop_server() -> None:
 
 
 def run_in_process(spec: RunSpec) -> str:
-    """Execute one run and return its status; a process that dies leaves a record too.
+    """Execute one run, on as many processes as its engine says, and return its status; one that dies leaves a record.
+
+    Several processes that run out of memory are started again with micro-batches of half the size; they go on from
+    their last checkpoint.
 
     Raises:
         KeyboardInterrupt: after the run has been stopped and has left its record.
     """
+    from runners.progress import say
+
+    while True:
+        status = _run(spec)
+        smaller = _smaller(spec) if status == "out_of_memory" else None
+        if smaller is None:
+            return status
+        say(f"{spec.label}: memory ran out; again with --micro-batch {smaller} (batch and loss stay the same)")
+        spec = replace(spec, engine=replace(spec.engine, micro_batch=smaller, gradient_cache=True))
+
+
+def _smaller(spec: RunSpec) -> int | None:
+    """Half the micro-batch, where the processes of a run could not halve it on the spot."""
+    engine = spec.engine
+    if spec.method is None or (engine.processes == 1 and engine.deepspeed is None):
+        return None
+    _, method = spec.method.resolve()
+    share = max(-(-stage.recipe.batch_size // engine.processes) for stage in method.stages())
+    size = min(engine.micro_batch or share, share)
+    return (size + 1) // 2 if size > 1 else None
+
+
+def _run(spec: RunSpec) -> str:
     from runners.records import make_record, now, publish, read_status
 
     started = now()
@@ -57,11 +94,20 @@ def run_in_process(spec: RunSpec) -> str:
     spec.partial.mkdir(parents=True, exist_ok=True)
     # A record in the partial folder is a dead run's: what this process leaves must be its own.
     (spec.partial / "run.json").unlink(missing_ok=True)
+    forget_failures(spec.partial)
     before = read_stamp(spec)
-    process = multiprocessing.get_context("forkserver").Process(target=_execute, args=(spec,), name=spec.run)
-    interrupted = finish(process)
+    launch = launched()
+    if launch is not None:
+        process = _process(_execute, (spec, launch.announce(spec)), spec.run)
+        interrupted = finish([process], others_failed=launch.failed)
+        launch.over()
+        processes = [process]
+    else:
+        with _meeting(spec) as seats:
+            processes = [_process(_execute, (spec, seat), f"{spec.run} {i}") for i, seat in enumerate(seats)]
+            interrupted = finish(processes)
     if read_stamp(spec) == before:
-        status, reason = _death(process, interrupted)
+        status, reason = read_failure(spec.partial) or _death(processes, interrupted)
         method = {"name": spec.method.name if spec.method else spec.label, "family": "", "preset": ""}
         method |= {"config": {}, "needs": [], "source": ""}  # type: ignore[dict-item]
         publish(spec, make_record(spec, status=status, reason=reason, method=method, started=started))
@@ -70,23 +116,89 @@ def run_in_process(spec: RunSpec) -> str:
     return read_status(spec.folder) or "failed"
 
 
-def finish(process: BaseProcess) -> bool:
-    """Start a process and wait for its end; return whether it was stopped, by Ctrl-C or SIGTERM to this process."""
-    process.start()
+@cache
+def launched() -> Launch | None:
+    """Return this command's place among copies of itself (torchrun); None where it was started alone."""
+    return Launch.of()
+
+
+def among_copies(command: Callable[[], int]) -> int:
+    """Run a command once, however many copies of it a launcher started: the others only do what the first one says."""
+    launch = launched()
+    if launch is None:
+        return command()
+    if launch.rank:
+        start_server()
+        return _follow(launch)
+    try:
+        return command()
+    finally:
+        launch.dismiss()
+
+
+def _follow(launch: Launch) -> int:
+    def run(order: bytes, seat: Seat, over: Callable[[], bool]) -> int:
+        process = _process(_execute_order, (order, seat), f"process {seat.rank}")
+        if finish([process], others_failed=over):
+            raise KeyboardInterrupt
+        return process.exitcode or 0
+
+    return launch.follow(run)
+
+
+@contextmanager
+def _meeting(spec: RunSpec) -> Iterator[list[Seat | None]]:
+    """Seats for the processes of a run on this machine; a lone one needs none, but for DeepSpeed."""
+    world = spec.engine.processes
+    if world == 1 and spec.engine.deepspeed is None:
+        yield [None]
+        return
+    with TemporaryDirectory(prefix="genembench-") as folder:
+        yield [Seat(rank, world, rank, f"file:{folder}/meeting", "run") for rank in range(world)]
+
+
+def _process(target: Callable[..., None], arguments: tuple[Any, ...], name: str) -> BaseProcess:
+    return multiprocessing.get_context("forkserver").Process(target=target, args=arguments, name=name)
+
+
+def finish(processes: Sequence[BaseProcess], *, others_failed: Callable[[], bool] | None = None) -> bool:
+    """Start processes and wait for their end; return whether they were stopped, by Ctrl-C or SIGTERM to this process.
+
+    They are one run's: the first one's end is the end of all, and where one dies, none of the others can go on. Each
+    then has `SECONDS_TO_FOLLOW` to notice. ``others_failed`` tells of processes on other machines.
+    """
+    for process in processes:
+        process.start()
     try:
         with _term_interrupts():
-            process.join()
+            while processes[0].is_alive() and not _died(processes) and not (others_failed and others_failed()):
+                alive = [process.sentinel for process in processes if process.is_alive()]
+                wait(alive, timeout=0.5 if others_failed else None)
+            deadline = time.monotonic() + SECONDS_TO_FOLLOW
+            for process in processes:
+                process.join(max(0.0, deadline - time.monotonic()))
+                if process.is_alive():
+                    process.kill()
+                    process.join()
     except KeyboardInterrupt:
-        _stop(process)
+        _stop(processes)
         return True
     return False
 
 
-def _execute(spec: RunSpec) -> None:
+def _died(processes: Sequence[BaseProcess]) -> bool:
+    return any(process.exitcode not in (None, 0) for process in processes)
+
+
+def _execute(spec: RunSpec, seat: Seat | None) -> None:
     # Found by name in the child, which has the worker loaded; this process never needs it.
     from runners.worker import execute
 
-    execute(spec)
+    execute(spec, seat)
+
+
+def _execute_order(order: bytes, seat: Seat) -> None:
+    _execute(pickle.loads(order), seat)
 
 
 def read_stamp(spec: RunSpec) -> tuple[int, int] | None:
@@ -113,27 +225,32 @@ def _term_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stop(process: BaseProcess) -> None:
+def _stop(processes: Sequence[BaseProcess]) -> None:
     """Let the run finish its step and write its checkpoint; insist after a while."""
-    # A terminal's Ctrl-C has reached it already, a signal to this process alone has not.
-    process.terminate()
+    # A terminal's Ctrl-C has reached them already, a signal to this process alone has not.
+    for process in processes:
+        process.terminate()
     deadline = time.monotonic() + SECONDS_TO_STOP
-    while process.is_alive() and time.monotonic() < deadline:
+    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
         try:
-            process.join(1.0)
+            wait([process.sentinel for process in processes if process.is_alive()], timeout=1.0)
         except KeyboardInterrupt:
             break
-    if process.is_alive():
-        process.kill()
+    for process in processes:
+        if process.is_alive():
+            process.kill()
         process.join()
 
 
-def _death(process: BaseProcess, interrupted: bool) -> tuple[str, str]:
-    code = process.exitcode or 0
+def _death(processes: Sequence[BaseProcess], interrupted: bool) -> tuple[str, str]:
     if interrupted:
         return "interrupted", "stopped on request"
+    # Who was killed because another had died says nothing.
+    rank = next((i for i, process in enumerate(processes) if process.exitcode not in (0, -signal.SIGKILL)), 0)
+    code = processes[rank].exitcode or 0
+    who = "its process" if len(processes) == 1 else f"its process {rank} of {len(processes)}"
     if code == -signal.SIGKILL:
-        return "failed", "its process was killed (signal 9); the system does that when memory runs out"
+        return "failed", f"{who} was killed (signal 9); the system does that when memory runs out"
     if code < 0:
-        return "failed", f"its process died of {signal.Signals(-code).name}"
-    return "failed", f"its process ended with code {code} and left no record"
+        return "failed", f"{who} died of {signal.Signals(-code).name}"
+    return "failed", f"{who} ended with code {code} and left no record"

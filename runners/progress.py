@@ -12,16 +12,17 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """Counts up to ``total`` units of ``unit``; use as a context manager."""
+    """Counts up to ``total`` units of ``unit``; use as a context manager. ``quiet`` only counts."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int, unit: str, *, quiet: bool = False) -> None:
         self.label = label
         self.total = total
         self.unit = unit
         self.done = 0
         self._start = 0
         self._began = self._last = self._seen = time.monotonic()
-        terminal = sys.stderr.isatty()
+        self._quiet = quiet
+        terminal = sys.stderr.isatty() and not quiet
         self._bar = tqdm(total=total, desc=label, unit=unit, leave=False) if terminal else None
 
     def __enter__(self) -> Progress:
@@ -50,7 +51,7 @@ class Progress:
             self._bar.update(step)
             return
         now = self._seen = time.monotonic()
-        if now - self._last >= SECONDS_BETWEEN_LINES and done < self.total:
+        if now - self._last >= SECONDS_BETWEEN_LINES and done < self.total and not self._quiet:
             self._last = now
             rate = (done - self._start) / (now - self._began)
             left = (self.total - done) / rate if rate else float("inf")

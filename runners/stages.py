@@ -21,6 +21,7 @@ from runners.engine import Engine
 from runners.meter import Costs
 from runners.outcomes import StageData, StageOutcome
 from runners.output import write_json
+from runners.parallel.group import current
 from runners.preparation import prepare
 from runners.progress import Progress
 from runners.seeds import derive
@@ -90,8 +91,8 @@ def train_stage(
         Problem: what stands there was changed after it was written.
         Diverged: the loss stopped being finite.
     """
-    final = stages / address
-    if final.exists():
+    group, final = current(), stages / address
+    if group.tell(final.exists()):
         outcomes += read_stage(stage, address, final, payer)
         return
     partial = stages / f".partial-{address}"
@@ -113,7 +114,7 @@ def train_stage(
         data = replace(data, rows=rows)
         own = payer if not outcomes[-1].reused else None
         prepared = [outcomes[-1].to_json() | {"content": outcomes[-1].content, "payer": own}]
-    with Progress(f"{label}: {stage.name}", 0, "step") as bar:
+    with Progress(f"{label}: {stage.name}", 0, "step", quiet=not group.leads) as bar:
 
         def show(done: int, steps: int, loss: float) -> None:
             if bar.total == 0:
@@ -137,18 +138,23 @@ def train_stage(
         except Exception:
             outcomes.append(StageOutcome(stage.name, address, partial, "", trainer.costs, reused=False))
             raise
-    weights = partial / "weights"
-    shutil.rmtree(weights, ignore_errors=True)
-    stage.finish(trained, weights)
-    content = files_hash(weights)
-    record = {"stage": stage.name, "address": address, "weights": content, "payer": payer}
-    # The preparation's cost stands here too: who takes this stage needs nothing else of it.
-    write_json(partial / "stage.json", record | {"costs": costs.to_json(), "prepared": prepared})
-    # Checkpoints, and what a killed process was writing.
-    for pattern in ("checkpoint-*", ".writing-*"):
-        for checkpoint in partial.glob(pattern):
-            shutil.rmtree(checkpoint)
-    partial.replace(final)
+    trainer.strategy.release()
+    content = ""
+    if group.leads:
+        weights = partial / "weights"
+        shutil.rmtree(weights, ignore_errors=True)
+        stage.finish(trained, weights)
+        content = files_hash(weights)
+        record = {"stage": stage.name, "address": address, "weights": content, "payer": payer}
+        # The preparation's cost stands here too: who takes this stage needs nothing else of it.
+        write_json(partial / "stage.json", record | {"costs": costs.to_json(), "prepared": prepared})
+        # Checkpoints, and what a killed process was writing.
+        for pattern in ("checkpoint-*", ".writing-*"):
+            for checkpoint in partial.glob(pattern):
+                shutil.rmtree(checkpoint)
+        partial.replace(final)
+    # The others go on when it stands.
+    content = group.tell(content)
     outcomes.append(StageOutcome(stage.name, address, final / "weights", content, costs, reused=False))
 
 

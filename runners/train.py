@@ -49,6 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.output is None:
         raise Problem("no --output was given", "Name a folder for the encoder.")
 
+    from runners.processes import among_copies
+
+    return among_copies(lambda: train(options))
+
+
+def train(options: argparse.Namespace) -> int:
+    """Plan and execute a training."""
     from runners.output import Output, write_json
     from runners.processes import run_in_process, start_server
 

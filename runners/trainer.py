@@ -1,35 +1,36 @@
-"""The one trainer of all stages: batches, loss, backward, step, checkpoint, meter.
+"""The one trainer of all stages: order, schedule, step, checkpoint, meter, on one process or several.
 
-An optimizer step sees one global batch. An additive loss is divided by its weight over the whole batch, a joint loss is
-computed on the representations of the whole batch; so neither the micro-batch nor length grouping changes a gradient.
+What an optimizer step sees is one global batch (`runners.gradients`); how its gradients come together and who holds the
+optimizer's state is the strategy's (`runners.parallel`).
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from benchmarks.order import epoch_order
 from genembench.problem import Problem
 from methods.contract import Example, Stage, Trainable
-from methods.parts.ledger import Ledger, charging
-from methods.parts.losses import LossTerm
+from methods.parts.ledger import Ledger, charge, charging
 from methods.parts.observe import Observations, observing
 from runners import checkpoint, interrupt, snapshots
 from runners.engine import Engine
+from runners.gradients import StepGradients
 from runners.interrupt import Interrupted
 from runners.meter import Costs, Stopwatch, peak_memory, reset_peak_memory
+from runners.parallel.group import current
+from runners.parallel.strategy import Strategy, Together
 from runners.schedule import learning_rate_factor
 from runners.seeds import derive
 from runners.snapshots import snapshot_steps
@@ -87,14 +88,18 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(examples) / self.recipe.batch_size)
         self.steps = self.steps_per_epoch * self.recipe.epochs
         self.snapshot_steps = snapshot_steps(len(examples), self.recipe, evaluate_every) if evaluate_every else {}
-        self.accelerator = _accelerator(engine)
+        self.group = current()
         self.parameters = checkpoint.trained(trained.module)
-        self.optimizer = self._optimizer()
         if engine.gradient_checkpointing:
             _recompute_activations(trained.module)
         self.raw_module = trained.module
-        self.module: nn.Module = self.accelerator.prepare_model(trained.module)
         self.costs = Costs(unique_examples={stage.data: len(examples)}, examples_seen={stage.data: 0})
+        # Before anything is divided among processes: what is put back is whole.
+        self.first, moments = self._resume()
+        self.strategy = self._strategy()
+        if moments:
+            self.strategy.put_moments(moments)
+        self._gradients = StepGradients(stage, self.tokenizer, self.strategy, self.group, engine)
         self._order: tuple[int, Sequence[int]] | None = None
 
     def train(self) -> Costs:
@@ -104,8 +109,9 @@ class Trainer:
             Diverged: loss or gradient norm is not finite.
             Interrupted: this process was asked to stop; there is a checkpoint.
         """
-        first = self._resume()
-        snapshots.forget_after(self.folder, first)
+        first = self.first
+        if self.group.leads:
+            snapshots.forget_after(self.folder, first)
         device = self.engine.torch_device
         reset_peak_memory(device)
         self._warm_up(first)
@@ -118,8 +124,10 @@ class Trainer:
                 seen = Observations()
                 with watch.running(), charging(ledger), observing(seen):
                     report = self._step(step)
-                self.costs = self._charged(before, ledger, watch, step - first + 1, self.costs)
-                report |= {f"diagnostic/{name}": value for name, value in seen.means().items()}
+                due = time.monotonic() - last_checkpoint >= self.engine.checkpoint_seconds
+                everybody = self._heard(ledger, seen, stop=interrupt.asked(), due=due)
+                self.costs = everybody.charged(before, watch, step - first + 1, self.costs)
+                report |= {f"diagnostic/{name}": value for name, value in everybody.seen.means().items()}
                 looked = self._watched(step + 1)
                 report |= looked
                 # Before any checkpoint of this step: who goes on from one finds the snapshots until there.
@@ -129,8 +137,8 @@ class Trainer:
                     reset_peak_memory(device)
                 metrics.write(json.dumps({"step": step + 1, **report, "seconds": self.costs.training_seconds}) + "\n")
                 self._log(step + 1, report)
-                stopping = interrupt.asked() and step + 1 < self.steps
-                if stopping or time.monotonic() - last_checkpoint >= self.engine.checkpoint_seconds:
+                stopping = everybody.stop and step + 1 < self.steps
+                if stopping or everybody.due:
                     metrics.flush()
                     self.save(step + 1)
                     last_checkpoint = time.monotonic()
@@ -143,8 +151,12 @@ class Trainer:
         return self.costs
 
     def save(self, step: int) -> None:
-        """Write a checkpoint after ``step`` steps."""
-        checkpoint.save(self.folder, step, self.raw_module, self.optimizer, {"costs": self.costs.to_json()})
+        """Write a checkpoint after ``step`` steps. All processes must call it."""
+        moments = self.strategy.moments()
+        with self.strategy.whole():
+            if self.group.leads:
+                checkpoint.save(self.folder, step, self.parameters, moments, {"costs": self.costs.to_json()})
+        self.group.wait()
 
     def global_batch(self, step: int) -> list[int]:
         """Positions in ``examples`` of the batch of ``step``; an epoch's last batch may be smaller."""
@@ -156,29 +168,20 @@ class Trainer:
 
     def gradients(self, step: int) -> dict[str, Tensor]:
         """Compute the terms of ``step``'s loss, leaving gradients on the parameters; return the terms (divided)."""
-        torch.manual_seed(derive(self.seed, self.stage.name, "step", step))
         rows = [self.examples[i] for i in self.global_batch(step)]
-        batches = [self.stage.collate(part, self.tokenizer) for part in self._micro_batches(rows)]
-        if self.stage.loss_kind == "additive":
-            return self._additive(batches)
-        return self._joint(batches)
+        return self._gradients.compute(rows, derive(self.seed, self.stage.name, "step", step))
 
     def _step(self, step: int) -> dict[str, Any]:
         rate = self.recipe.learning_rate * learning_rate_factor(
             step, self.steps, self.recipe.schedule, self.recipe.warmup
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         terms = self.gradients(step)
         loss = sum(value.item() for value in terms.values())
-        clip = self.recipe.clip_norm or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), clip))
+        norm = self.strategy.step(rate, self.recipe.clip_norm) if math.isfinite(loss) else math.nan
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
                 f"stage {self.stage.name}, step {step + 1}: loss {loss}, gradient norm {norm}, learning rate {rate:.3g}"
             )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         self.costs.examples_seen[self.stage.data] += len(self.global_batch(step))
         return {
             "loss": loss,
@@ -187,69 +190,6 @@ class Trainer:
             "gradient_norm": norm,
             "examples_seen": self.costs.examples_seen[self.stage.data],
         }
-
-    def _additive(self, batches: Sequence[Any]) -> dict[str, Tensor]:
-        weights: dict[str, float] = {}
-        declared = [self.stage.weigh(batch) for batch in batches]
-        for one in declared:
-            for name, weight in one.items():
-                weights[name] = weights.get(name, 0.0) + weight
-        sums: dict[str, Tensor] = {}
-        for batch, weighed in zip(batches, declared, strict=True):
-            terms: dict[str, LossTerm] = self.module(batch)
-            self._check(terms, weighed)
-            shares = {name: _share(term, weights[name]) for name, term in terms.items()}
-            self.accelerator.backward(torch.stack(list(shares.values())).sum())
-            for name, share in shares.items():
-                sums[name] = sums.get(name, torch.zeros_like(share)) + share.detach()
-        return sums
-
-    def _joint(self, batches: Sequence[Any]) -> dict[str, Tensor]:
-        if not self.engine.gradient_cache or len(batches) == 1:
-            outputs = _concatenate([self.module(batch) for batch in batches])
-            shares = self._joint_shares(outputs)
-            self.accelerator.backward(torch.stack(list(shares.values())).sum())
-            return {name: share.detach() for name, share in shares.items()}
-        # Gradient caching. First pass: representations only; recomputation is not charged twice, so this one is free.
-        states: list[Any] = []
-        first: list[dict[str, Tensor]] = []
-        with torch.no_grad(), charging(None), observing(None):
-            for batch in batches:
-                states.append(_random_state(self.engine.torch_device))
-                first.append(self.module(batch))
-        leaves = [
-            {name: t.requires_grad_() if t.is_floating_point() else t for name, t in outputs.items()}
-            for outputs in first
-        ]
-        shares = self._joint_shares(_concatenate(leaves))
-        torch.stack(list(shares.values())).sum().backward()
-        # Second pass: the same dropout, and the cached gradients flow on into the parameters.
-        for batch, state, cached in zip(batches, states, leaves, strict=True):
-            _set_random_state(self.engine.torch_device, state)
-            outputs = self.module(batch)
-            names = [name for name, leaf in cached.items() if leaf.grad is not None]
-            surrogate = sum((outputs[name] * cached[name].grad).sum() for name in names)
-            assert isinstance(surrogate, Tensor)
-            self.accelerator.backward(surrogate)
-        return {name: share.detach() for name, share in shares.items()}
-
-    def _joint_shares(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: _share(term, term.weight) for name, term in self.stage.joint_loss(outputs).items()}
-
-    def _check(self, terms: Mapping[str, LossTerm], declared: Mapping[str, float]) -> None:
-        found = {name: term.weight for name, term in terms.items()}
-        if found.keys() != declared.keys() or any(abs(found[n] - declared[n]) > 1e-6 for n in found):
-            raise ValueError(
-                f"stage {self.stage.name}: weigh() promised the weights {dict(declared)}, forward() returned {found}"
-            )
-
-    def _micro_batches(self, rows: Sequence[Example]) -> list[list[Example]]:
-        size = self.engine.micro_batch or len(rows)
-        if size >= len(rows):
-            return [list(rows)]
-        # Similar lengths together, so that a micro-batch pads little; the loss does not depend on the split.
-        by_length = sorted(rows, key=self.stage.cost, reverse=True)
-        return [list(by_length[i : i + size]) for i in range(0, len(by_length), size)]
 
     def _watched(self, done: int) -> dict[str, float]:
         """Alignment and uniformity after the first step and each quarter; nobody is charged for looking."""
@@ -262,10 +202,15 @@ class Trainer:
         """Take the snapshot that is due after ``done`` steps, if one is; nobody is charged for it."""
         if done not in self.snapshot_steps:
             return False
+        with self.strategy.whole():
+            if self.group.leads:
+                self._write_snapshot(done)
+        return True
+
+    def _write_snapshot(self, done: int) -> None:
         # In the first epoch not every example has been used.
         used = {kind: min(count, self.costs.examples_seen[kind]) for kind, count in self.costs.unique_examples.items()}
         snapshots.write(self.folder, done, self.raw_module, replace(self.costs, unique_examples=used))
-        return True
 
     def _optimizer(self) -> torch.optim.AdamW:
         # Decay pulls on matrices only; norms and biases have no scale to lose.
@@ -283,42 +228,58 @@ class Trainer:
             fused=True,
         )
 
-    def _resume(self) -> int:
+    def _strategy(self) -> Strategy:
+        common: dict[str, Any] = {"precision": self.engine.precision, "device": self.engine.torch_device}
+        if self.engine.deepspeed is None:
+            return Together(self.raw_module, self.parameters, self._optimizer(), self.group, **common)
+        # Only who asks for DeepSpeed pays for its import.
+        from runners.parallel.zero import Zero, read_config
+
+        config, clip = read_config(self.engine.deepspeed), self.recipe.clip_norm
+        return Zero(
+            self.raw_module, self.parameters, self._optimizer(), self.group, config=config, clip_norm=clip, **common
+        )
+
+    def _resume(self) -> tuple[int, dict[str, Tensor]]:
         found = checkpoint.latest(self.folder)
         if found is None:
-            return 0
-        state = checkpoint.load(found, self.raw_module, self.optimizer)
+            return 0, {}
+        moments, state = checkpoint.load(found, self.parameters)
         self.costs = Costs.from_json(state["costs"])
-        return int(state["step"])
+        return int(state["step"]), moments
 
     def _warm_up(self, step: int) -> None:
         """Pay what only a GPU's first pass pays (kernel selection, allocation) outside the charged seconds."""
-        if self.engine.device == "cuda" and step < self.steps:
+        if self.engine.device == "cuda" and step < self.steps and self.strategy.can_start_over:
             with charging(None):
                 self.gradients(step)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.strategy.forget()
 
     def _open_metrics(self, first: int) -> Any:
         """Open ``metrics.jsonl`` without the lines that a killed run wrote after its last checkpoint."""
+        if not self.group.leads:
+            return Path(os.devnull).open("w", encoding="utf-8")
         file = self.folder / "metrics.jsonl"
         kept = file.read_text(encoding="utf-8").splitlines(keepends=True)[:first] if file.exists() else []
         file.write_text("".join(kept), encoding="utf-8")
         return file.open("a", encoding="utf-8")
 
-    def _charged(self, before: Costs, ledger: Ledger, watch: Stopwatch, steps: int, now: Costs) -> Costs:
-        return Costs(
-            unique_examples=before.unique_examples,
-            examples_seen=now.examples_seen,
-            real_tokens=before.real_tokens + ledger.real_tokens,
-            padded_tokens=before.padded_tokens + ledger.padded_tokens,
-            optimizer_steps=before.optimizer_steps + steps,
-            model_flops=before.model_flops + ledger.model_flops,
-            training_seconds=before.training_seconds + watch.seconds,
-            peak_memory_bytes=max(before.peak_memory_bytes, peak_memory(self.engine.torch_device)),
-        )
+    def _heard(self, ledger: Ledger, seen: Observations, *, stop: bool, due: bool) -> Everybody:
+        """Hear from all processes what they spent and saw, whether one is to stop, and whether a checkpoint is due."""
+        peak = peak_memory(self.engine.torch_device)
+        if self.group.world == 1:
+            return Everybody(ledger, seen, peak, stop, due)
+        parts = self.group.gather((ledger, seen.on_cpu(), peak, stop, due))
+        total, all_seen = Ledger(), Observations()
+        for part, observed, *_ in parts:
+            with charging(total):
+                charge(**vars(part))
+            all_seen.absorb(observed)
+        # The first process's clock decides for all.
+        return Everybody(total, all_seen, max(p[2] for p in parts), any(p[3] for p in parts), parts[0][4])
 
     def _log(self, step: int, report: Mapping[str, Any]) -> None:
-        if self.engine.tensorboard:
+        if self.engine.tensorboard and self.group.leads:
             writer = self._tensorboard()
             for name, value in report.items():
                 writer.add_scalar(name, value, step)
@@ -335,39 +296,31 @@ class Trainer:
         return self._writer
 
 
-def _share(term: LossTerm, weight: float) -> Tensor:
-    return term.coefficient * term.sum / weight
+@dataclass(frozen=True)
+class Everybody:
+    """What all processes together spent and saw so far: memory is the largest of any."""
 
+    ledger: Ledger
+    seen: Observations
+    peak_memory: int
+    stop: bool
+    due: bool
 
-def _concatenate(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([one[name] for one in outputs]) for name in outputs[0]}
-
-
-def _accelerator(engine: Engine) -> Accelerator:
-    # accelerate keeps the first configuration of a process; each stage brings its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=engine.device == "cpu", mixed_precision="bf16" if engine.precision == "bfloat16" else "no"
-    )
-    if accelerator.num_processes > 1:
-        raise Problem(
-            f"training on {accelerator.num_processes} processes is not supported yet",
-            "Start genembench without torchrun or accelerate launch.",
+    def charged(self, before: Costs, watch: Stopwatch, steps: int, now: Costs) -> Costs:
+        """Return costs: what had been spent ``before``, and what ``steps`` steps since have added."""
+        return Costs(
+            unique_examples=before.unique_examples,
+            examples_seen=now.examples_seen,
+            real_tokens=before.real_tokens + self.ledger.real_tokens,
+            padded_tokens=before.padded_tokens + self.ledger.padded_tokens,
+            optimizer_steps=before.optimizer_steps + steps,
+            model_flops=before.model_flops + self.ledger.model_flops,
+            training_seconds=before.training_seconds + watch.seconds,
+            peak_memory_bytes=max(before.peak_memory_bytes, self.peak_memory),
         )
-    return accelerator
 
 
 def _recompute_activations(module: nn.Module) -> None:
     for model in module.modules():
         if isinstance(model, PreTrainedModel):
             model.activation_checkpointing_enable({"use_reentrant": False})
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _set_random_state(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

@@ -15,7 +15,6 @@ from typing import Any
 
 import mteb  # noqa: F401  # this and the next: seconds that the fork server pays once instead of every run
 import sentence_transformers  # noqa: F401
-import torch
 import transformers
 
 from benchmarks.protocol import TextEncoder, UnusableVectorsError
@@ -27,7 +26,12 @@ from runners import interrupt
 from runners.addresses import evaluation_address
 from runners.finished import finished_model
 from runners.interrupt import Interrupted
+from runners.memory import ran_out
 from runners.outcomes import StageOutcome
+from runners.parallel.encoding import SharedEncoder, on_all
+from runners.parallel.failures import SECONDS_TO_HEAR, leave_failure, read_failure
+from runners.parallel.group import current, join, leave
+from runners.parallel.seat import Seat
 from runners.probing import probe_run
 from runners.records import TaskResults, environment, make_record, method_facts, now, publish
 from runners.scoring import Results, score_encoder
@@ -35,34 +39,58 @@ from runners.spec import RunSpec
 from runners.stages import FromFiles, train_stage
 from runners.trainer import Diverged
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
 
+def execute(spec: RunSpec, seat: Seat | None = None) -> None:
+    """Execute a run and publish its record. Called in a process of its own, or in each of several, with a seat.
 
-def execute(spec: RunSpec) -> None:
-    """Execute a run and publish its record. Called in a process of its own."""
+    Of several processes the first one does all that one alone would; the others train with it and encode for it.
+    """
     interrupt.listen()
     interrupt.die_with_parent()
     silence()
     try:
-        _execute(spec)
+        if seat is None or seat.rank == 0:
+            _execute(spec, seat)
+        else:
+            _assist(spec, seat)
     except OSError as error:
         # A full disk, or none: no log and no record can be written here, so one line has to do.
         raise SystemExit(f"{spec.label}: the record cannot be written: {error}") from None
 
 
-def _execute(spec: RunSpec) -> None:
+def _execute(spec: RunSpec, seat: Seat | None) -> None:
     spec.partial.mkdir(parents=True, exist_ok=True)
     started = now()
     with run_log(spec.partial / "log.txt") as log:
-        log.info("run %s", spec.run)
+        log.info("run %s%s", spec.run, f" on {seat.world} processes" if seat is not None else "")
         run = _Run(spec)
         try:
+            if seat is not None:
+                join(seat, spec.engine.device)
             run.go()
             status, reason = "done", ""
         except Exception as error:  # whatever a method or a library raises belongs in the record, not on the terminal
             status, reason = classify(error)
+            if seat is not None and status == "failed" and not isinstance(error, Problem):
+                # It may have failed because another process did, which knows why.
+                status, reason = read_failure(spec.partial, patience=SECONDS_TO_HEAR) or (status, reason)
             log.error("%s: %s\n%s", status, reason, traceback.format_exc())
     publish(spec, run.record(status, reason, started))
+
+
+def _assist(spec: RunSpec, seat: Seat) -> None:
+    with run_log(spec.partial / f"log.{seat.rank}.txt") as log:
+        log.info("run %s, process %d of %d", spec.run, seat.rank, seat.world)
+        try:
+            join(seat, spec.engine.device)
+            _Run(spec).assist()
+            leave()
+        except Exception as error:
+            status, reason = classify(error)
+            log.error("%s: %s\n%s", status, reason, traceback.format_exc())
+            if status != "interrupted":
+                leave_failure(spec.partial, seat.rank, status, reason)
+                raise SystemExit(1) from None
 
 
 def classify(error: BaseException) -> tuple[str, str]:
@@ -75,7 +103,7 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "diverged", str(error)
     if isinstance(error, Interrupted):
         return "interrupted", str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in OUT_OF_MEMORY):
+    if ran_out(error):
         return "out_of_memory", reason.splitlines()[0] + " (a smaller --micro-batch needs less memory)"
     return "failed", reason.splitlines()[0]
 
@@ -99,6 +127,15 @@ class _Run:
         make = self._train()
         if spec.benchmark is not None:
             self._evaluate(make())
+
+    def assist(self) -> None:
+        """Do what a process other than the first does: train with it, then encode for it."""
+        spec = self.spec
+        if spec.finished is not None:
+            return
+        make = self._train()
+        if spec.benchmark is not None:
+            SharedEncoder(make(), current()).serve()
 
     def _train(self) -> Callable[[], Encoder]:
         """Train the stages and leave the encoder's manifest; return what loads the encoder."""
@@ -126,16 +163,8 @@ class _Run:
                 evaluate_every=spec.evaluate_every,
             )
             weights, content = self.stages[-1].weights, self.stages[-1].content
-        folder = spec.partial / "encoder"
-        folder.mkdir(exist_ok=True)
-        trained = bool(self.stages)
-        write_manifest(
-            folder,
-            name=spec.method.name,
-            method=self.method,
-            method_file=next((file for file in spec.method.method_files if str(file.resolve()) == entry.origin), None),
-            weights=f"../../../stages/{self.stages[-1].address}/weights" if trained else str(weights.resolve()),
-        )
+        if current().leads:
+            self._write_manifest(entry.origin, weights)
         return partial(
             make_encoder,
             spec.method.name,
@@ -147,11 +176,26 @@ class _Run:
             precision=spec.engine.precision,
         )
 
+    def _write_manifest(self, origin: str, weights: Path) -> None:
+        assert self.spec.method is not None
+        assert self.method is not None
+        folder = self.spec.partial / "encoder"
+        folder.mkdir(exist_ok=True)
+        files = self.spec.method.method_files
+        write_manifest(
+            folder,
+            name=self.spec.method.name,
+            method=self.method,
+            method_file=next((file for file in files if str(file.resolve()) == origin), None),
+            weights=f"../../../stages/{self.stages[-1].address}/weights" if self.stages else str(weights.resolve()),
+        )
+
     def _evaluate(self, encoder: TextEncoder) -> None:
         spec = self.spec
         assert spec.benchmark is not None
         self.address = evaluation_address(encoder.address, spec.benchmark.address, encoder.precision)
-        self.results = score_encoder(encoder, spec.benchmark, TaskResults(spec.partial, self.address), spec.label)
+        with on_all(encoder, current()) as shared:
+            self.results = score_encoder(shared, spec.benchmark, TaskResults(spec.partial, self.address), spec.label)
         probe_run(encoder, spec.benchmark, self.address, spec.engine, spec.partial)
 
     def record(self, status: str, reason: str, started: str) -> dict[str, Any]:

@@ -25,6 +25,16 @@ class Observations:
         total, count = self._sums.get(name, (values.new_zeros(()), 0))
         self._sums[name] = total + values.sum(), count + values.numel()
 
+    def absorb(self, other: Observations) -> None:
+        """Add what others observed."""
+        for name, (total, count) in other._sums.items():
+            before, seen = self._sums.get(name, (total.new_zeros(()), 0))
+            self._sums[name] = before + total.to(before.device), seen + count
+
+    def on_cpu(self) -> Observations:
+        """Return the same, ready to travel to another process."""
+        return Observations({name: (total.cpu(), count) for name, (total, count) in self._sums.items()})
+
     def means(self) -> dict[str, float]:
         """Mean of each name's values."""
         return {name: total.item() / count for name, (total, count) in self._sums.items() if count}
@@ -48,3 +58,10 @@ def observe(name: str, values: Tensor) -> None:
     observations = _open.get()
     if observations is not None:
         observations.add(name, values)
+
+
+def pass_on(observations: Observations) -> None:
+    """Add observations that were collected apart (a step that may have to be computed again) to the open ones."""
+    outer = _open.get()
+    if outer is not None:
+        outer.absorb(observations)

@@ -27,7 +27,7 @@ def plan(arguments: Sequence[str]) -> list[RunSpec]:
 
 def run(spec: RunSpec) -> None:
     """Execute a run, which must end well."""
-    worker._execute(spec)
+    worker._execute(spec, None)
     assert json.loads((spec.folder / "run.json").read_text())["status"] == "done"
 
 
