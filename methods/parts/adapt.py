@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, modeling_utils
 
 from genembench.problem import Problem
 
@@ -71,5 +72,20 @@ def save_merged(
     if within is not None:
         # How the backbone wants to sample is nobody's business here, and where that is contradictory nothing is saved.
         within.generation_config = GenerationConfig()
-    whole.eval().save_pretrained(folder)
+    with _unwrapped():
+        whole.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Say that no model is wrapped in a trainer's module, which none is here.
+
+    transformers would import DeepSpeed, where it is installed, to see: seconds for every stage.
+    """
+    found = modeling_utils.unwrap_model
+    modeling_utils.unwrap_model = lambda model, **options: model  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        modeling_utils.unwrap_model = found

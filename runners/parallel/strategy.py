@@ -7,6 +7,7 @@ what it wants over processes is the sum of gradients, not their mean.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -101,8 +102,11 @@ class Together(Strategy):
         self._module = module
         self.can_start_over = group.world == 1
         if group.world > 1:
-            # Buffers are constants here (rotary frequencies), and what trains is known to be used in every pass.
-            self._module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+            with warnings.catch_warnings():
+                # What takes its place is not in every version that we run with.
+                warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+                # Buffers are constants here (rotary frequencies).
+                self._module = nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
     def _forward(self, batch: Any) -> Any:
         return self._module(batch)
