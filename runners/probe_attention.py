@@ -17,7 +17,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}
 """Largest difference allowed between a kernel and ``eager``. Hidden values are up to about 4, and a kernel that loses a
 mask is off by about 4; rounding alone costs 3e-6 and 0.05."""
 LENGTHS = (16, 9)
-"""Tokens of the two rows of the batch; the second is padded."""
+"""Tokens of the two rows of a batch; where rows are padded, the second one is."""
 
 
 def attention() -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def attention() -> Iterator[Finding]:
 
 
 def _without_flash(kernel: str) -> tuple[str, ...]:
-    if kernel.startswith("flash"):
+    if kernel.startswith("flash") or (kernel == "packed" and installed("flash-attn") is not None):
         return ("pip uninstall flash-attn  # torch's own attention is then used",)
     return (f"{REINSTALL} torch transformers",)
 
@@ -86,33 +86,35 @@ def _tiny_model(torch: Any) -> tempfile.TemporaryDirectory[str]:
 def _compare_kernels(torch: Any, folder: Path, device: str, precision: str, kernel: str) -> Iterator[Finding]:
     """Run the chosen kernel and ``eager`` on the same batches."""
     from methods.parts.backbone import load_model
+    from methods.parts.forward import passes
+    from methods.parts.tokens import TokenRow
 
-    ids_BL = (torch.arange(len(LENGTHS) * max(LENGTHS)) * 7 % 64).reshape(len(LENGTHS), -1).to(device)
-    mask_BL = (torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]).long().to(device)
-
-    def run(causal: bool, attention: str, mask: Any) -> tuple[Any, str, str]:
+    def run(causal: bool, attention: str, lengths: Sequence[int]) -> tuple[Any, str, str]:
+        # As methods send rows through a body: packed, where that is what runs.
+        rows = [TokenRow([(longest * row + i) * 7 % 64 for i in range(n)], [True] * n) for row, n in enumerate(lengths)]
         body = load_model(folder, device=torch.device(device), causal=causal, attention=attention).eval()
         autocast = torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
         called: list[str] = []
         with torch.no_grad(), autocast, collector(called):
-            hidden = body(input_ids=ids_BL, attention_mask=mask, use_cache=False).last_hidden_state
-        return hidden.float()[mask_BL.bool()], body.config._attn_implementation, kernel_of(called)
+            hidden = torch.cat([one.hidden_BLD[one.batch.content_BL] for one in passes(body, rows)])
+        return hidden.float(), body.config._attn_implementation, kernel_of(called)
 
-    _, loaded, without_padding = run(True, kernel, torch.ones_like(mask_BL))
-    causal, _, padded = run(True, kernel, mask_BL)
-    both, _, bidirectional = run(False, kernel, mask_BL)
+    longest = max(LENGTHS)
+    _, loaded, without_padding = run(True, kernel, [longest] * len(LENGTHS))
+    causal, _, padded = run(True, kernel, LENGTHS)
+    both, _, bidirectional = run(False, kernel, LENGTHS)
     text = f"{kernel}, loaded as {loaded}, on {device} in {precision}"
     if loaded == kernel:
         yield Finding("ok", "kernel", text)
     else:
         yield Finding("bad", "kernel", text, _without_flash(kernel))
-    ran = {"causal": without_padding, "causal padded": padded, "bidirectional padded": bidirectional}
+    ran = {"equal lengths": without_padding, "causal": padded, "bidirectional": bidirectional}
     names = sorted(set(ran.values()))
     text = "; ".join(f"{name}: {', '.join(batch for batch in ran if ran[batch] == name)}" for name in names)
     yield Finding("ok", "what ran", text)
     yield agreement(
-        float((causal - run(True, "eager", mask_BL)[0]).abs().max()),
-        float((both - run(False, "eager", mask_BL)[0]).abs().max()),
+        float((causal - run(True, "eager", LENGTHS)[0]).abs().max()),
+        float((both - run(False, "eager", LENGTHS)[0]).abs().max()),
         TOLERANCE[precision],
         kernel,
     )
@@ -151,6 +153,8 @@ def kernel_of(called: Sequence[str]) -> str:
             return "torch " + fused[1].replace("attention_", "").removesuffix("_attention").replace("_", " ")
         if name.startswith("flash_attn"):
             return "flash-attn"
+        if "varlen" in name:
+            return "torch varlen"
     if any("softmax" in name for name in called):
         return "torch math"
     # Older flash-attn builds are called past torch's dispatcher, and nothing else is.

@@ -21,7 +21,7 @@ from benchmarks.protocol import TextEncoder, UnusableVectorsError
 from genembench.problem import Problem
 from methods.contract import Method
 from methods.encoder import Encoder, make_encoder, write_manifest
-from methods.parts.backbone import attention_kernel
+from methods.parts.backbone import attention_kernel, attention_of
 from runners import interrupt
 from runners.addresses import evaluation_address
 from runners.finished import finished_model
@@ -117,6 +117,7 @@ class _Run:
         self.source = ""
         self.stages: list[StageOutcome] = []
         self.address: str | None = None
+        self.attention = attention_kernel(spec.engine.device, spec.engine.precision)
         self.results: Results = {}
 
     def go(self) -> None:
@@ -193,13 +194,14 @@ class _Run:
     def _evaluate(self, encoder: TextEncoder) -> None:
         spec = self.spec
         assert spec.benchmark is not None
+        if isinstance(encoder, Encoder):
+            self.attention = attention_of(encoder.body, encoder.precision)
         self.address = evaluation_address(encoder.address, spec.benchmark.address, encoder.precision)
         with on_all(encoder, current()) as shared:
             self.results = score_encoder(shared, spec.benchmark, TaskResults(spec.partial, self.address), spec.label)
         probe_run(encoder, spec.benchmark, self.address, spec.engine, spec.partial)
 
     def record(self, status: str, reason: str, started: str) -> dict[str, Any]:
-        attention = attention_kernel(self.spec.engine.device, self.spec.engine.precision)
         return make_record(
             self.spec,
             status=status,
@@ -209,7 +211,7 @@ class _Run:
             stages=self.stages,
             evaluation_address=self.address,
             results=self.results,
-            environment_facts=environment(attention, self.spec.engine.device),
+            environment_facts=environment(self.attention, self.spec.engine.device),
         )
 
 

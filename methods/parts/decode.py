@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -18,9 +19,11 @@ from transformers import PreTrainedModel
 
 from genembench.problem import Problem
 from methods.parts.flops import pass_cost
-from methods.parts.forward import tokens_per_pass
+from methods.parts.forward import packed_groups, tokens_per_pass
 from methods.parts.head import Head
 from methods.parts.ledger import charge
+from methods.parts.packed_attention import laid_end_to_end
+from methods.parts.packing import packs
 from methods.parts.tokens import length_groups
 
 
@@ -62,12 +65,12 @@ class Decoder:
         run = self._recomputed if recompute else self._run
         return hidden_behind(self.body, self.embeddings, prefix_NkD, targets, context=self.context, run=run)
 
-    def _run(self, fed_bLD: Tensor) -> Tensor:
-        return run_fed(self.body, fed_bLD)
+    def _run(self, fed_bLD: Tensor, **layout: Any) -> Tensor:
+        return run_fed(self.body, fed_bLD, **layout)
 
-    def _recomputed(self, fed_bLD: Tensor) -> Tensor:
+    def _recomputed(self, fed_bLD: Tensor, **layout: Any) -> Tensor:
         # transformers recomputes activations of models in training mode only, and this one never is.
-        hidden_bLD: Tensor = checkpoint(self._run, fed_bLD, use_reentrant=False)
+        hidden_bLD: Tensor = checkpoint(self._run, fed_bLD, use_reentrant=False, **layout)
         return hidden_bLD
 
     def token_logp(self, hidden_MD: Tensor, ids_M: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ def hidden_behind(
     targets: Sequence[Sequence[int]],
     *,
     context: int,
-    run: Callable[[Tensor], Tensor] | None = None,
+    run: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Last hidden states of a causal body at the positions that predict target tokens, in groups of similar length.
 
@@ -109,7 +112,7 @@ def hidden_behind(
         prefix_NkD: One prefix for each decoding; it stands next to the first token, whatever the padding.
         targets: Token ids to predict, at least one for each decoding.
         context: Longest input of the body.
-        run: Embeddings ``[b, L, D]`` to hidden states; None is the body itself.
+        run: Embeddings ``[b, L, D]`` to hidden states, called as `run_fed` without the body; None is the body itself.
 
     Returns:
         ``[M, D]`` with M the number of target tokens, in the order of ``targets``.
@@ -128,33 +131,68 @@ def hidden_behind(
             "Cut targets, such as with --set METHOD.max_target_length=N.",
         )
     cost = pass_cost(body, input_gradient=torch.is_grad_enabled() and prefix_NkD.requires_grad)
+    run = run or partial(run_fed, body)
     pieces, order = [], []
     firsts = [0, *accumulate(map(len, targets))]
-    for group in length_groups(lengths, tokens_per_pass(device)):
-        longest = max(lengths[i] for i in group) - k
-        fed = torch.zeros(len(group), longest, dtype=torch.long)
-        predicts = torch.zeros(len(group), longest + 1, dtype=torch.bool)
-        for row, i in enumerate(group):
-            fed[row, : len(targets[i]) - 1] = torch.tensor(targets[i][:-1], dtype=torch.long)
-            predicts[row, : len(targets[i])] = True
+    packed = packs(body)
+    budget = tokens_per_pass(device)
+    for group in packed_groups(lengths, budget) if packed else length_groups(lengths, budget):
+        behind = _behind_packed if packed else _behind_padded
         prefix_bkD = prefix_NkD[torch.tensor(group, device=device)]
-        fed_bLD = torch.cat([prefix_bkD, embeddings(fed.to(device)).to(prefix_bkD.dtype)], dim=1)
-        hidden_bLD = run(fed_bLD) if run is not None else run_fed(body, fed_bLD)
-        pieces.append(hidden_bLD[:, k - 1 :][predicts.to(device)])
+        pieces.append(behind(run, embeddings, prefix_bkD, [targets[i] for i in group]))
         order += [m for i in group for m in range(firsts[i], firsts[i + 1])]
         own = [lengths[i] for i in group]
         charge(
             sequences=len(group),
             real_tokens=sum(own),
-            padded_tokens=len(group) * (k + longest),
+            padded_tokens=sum(own) if packed else len(group) * max(own),
             model_flops=cost.of(own),
         )
     return torch.cat(pieces)[torch.tensor(order, device=device).argsort()]
 
 
-def run_fed(body: nn.Module, fed_bLD: Tensor) -> Tensor:
-    """Embeddings through a causal body, padded on the right, where earlier positions cannot see it: without a mask."""
-    hidden_bLD: Tensor = body(inputs_embeds=fed_bLD, use_cache=False).last_hidden_state
+def _behind_padded(
+    run: Callable[..., Tensor], embeddings: nn.Module, prefix_bkD: Tensor, targets: Sequence[Sequence[int]]
+) -> Tensor:
+    """Hidden states of one group that predict its targets ``[m, D]``, in the order of the targets."""
+    rows, k = prefix_bkD.shape[:2]
+    longest = max(map(len, targets)) - 1
+    fed_bT = torch.zeros(rows, longest, dtype=torch.long)
+    predicts_bT = torch.zeros(rows, longest + 1, dtype=torch.bool)
+    for row, target in enumerate(targets):
+        fed_bT[row, : len(target) - 1] = torch.tensor(target[:-1], dtype=torch.long)
+        predicts_bT[row, : len(target)] = True
+    device = prefix_bkD.device
+    fed_bLD = torch.cat([prefix_bkD, embeddings(fed_bT.to(device)).to(prefix_bkD.dtype)], dim=1)
+    return run(fed_bLD)[:, k - 1 :][predicts_bT.to(device)]
+
+
+def _behind_packed(
+    run: Callable[..., Tensor], embeddings: nn.Module, prefix_bkD: Tensor, targets: Sequence[Sequence[int]]
+) -> Tensor:
+    """As `_behind_padded`, with the rows end to end: ``[prefix, tokens, prefix, tokens, ...]``."""
+    k = prefix_bkD.shape[1]
+    device = prefix_bkD.device
+    lengths = torch.tensor([k + len(target) - 1 for target in targets])
+    starts = lengths.cumsum(0) - lengths
+    place_T = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+    prefix_T = (place_T < k).nonzero().flatten()
+    token_T = (place_T >= k).nonzero().flatten()
+    tokens = torch.tensor([token for target in targets for token in target[:-1]], dtype=torch.long, device=device)
+    embedded_tD = embeddings(tokens).to(prefix_bkD.dtype)
+    # All prefixes, then all tokens; and from there each to its place.
+    there = torch.cat([prefix_T, token_T]).argsort().to(device)
+    fed_TD = torch.cat([prefix_bkD.flatten(0, 1), embedded_tD]).index_select(0, there)
+    hidden_TD = run(fed_TD[None], **laid_end_to_end(lengths.tolist(), device))[0]
+    return hidden_TD.index_select(0, (place_T >= k - 1).nonzero().flatten().to(device))
+
+
+def run_fed(body: nn.Module, fed_bLD: Tensor, **layout: Any) -> Tensor:
+    """Embeddings through a causal body: packed by ``layout`` (`laid_end_to_end`), or padded on the right.
+
+    On the right padding needs no mask: earlier positions cannot see it.
+    """
+    hidden_bLD: Tensor = body(inputs_embeds=fed_bLD, use_cache=False, **layout).last_hidden_state
     return hidden_bLD
 
 

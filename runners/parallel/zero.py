@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from genembench.problem import Problem
+from methods.parts.forward import undivided
 from runners.parallel.group import Group
 from runners.parallel.strategy import Strategy, of_parameter
 
@@ -127,7 +128,8 @@ class Zero(Strategy):
                     self._deepspeed.zero.register_external_parameter(module, owner.weight)
 
     def _forward(self, batch: Any) -> Any:
-        return self._engine(batch)
+        with undivided() if self.stage == 3 else contextlib.nullcontext():
+            return self._engine(batch)
 
     @contextmanager
     def passing(self, *, last: bool) -> Iterator[None]:

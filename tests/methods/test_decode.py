@@ -15,6 +15,7 @@ from methods.parts import head as head_module
 from methods.parts.backbone import load_model
 from methods.parts.decode import Decoder, sum_over
 from methods.parts.forward import TOKENS_PER_PASS
+from methods.parts.ledger import Ledger, charging
 from tests.methods.backbones import CONFIGURATIONS, Kind
 from tests.reference import autoregembed as plain
 
@@ -292,3 +293,33 @@ def test_distributions_that_share_nothing(identity: Decoder) -> None:
     p[0, 3], q[0, 4] = 1e4, 1e4
     assert identity.divergence(p, q, "js").item() == pytest.approx(math.log(2))
     assert identity.divergence(p, q, "kl").item() == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gemma3", "gpt2"])
+def test_packed_targets_have_the_numbers_of_padded_ones(
+    architecture: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Kind(architecture).save(tmp_path, tiny_backbone)
+    device = torch.device("cpu")
+    packed, padded = (
+        Decoder(load_model(tmp_path, device=device, head=True, attention=name)) for name in ("packed", "sdpa")
+    )
+    factor_M = torch.linspace(1, 2, sum(map(len, TARGETS)))[:, None]
+
+    def both(decoder: Decoder, *, recompute: bool = False) -> tuple[Tensor, Tensor, Ledger]:
+        prefix_NkD = prefixes().requires_grad_()
+        ledger = Ledger()
+        with charging(ledger):
+            hidden_MD = decoder.hidden(prefix_NkD, TARGETS, recompute=recompute)
+        (gradient,) = torch.autograd.grad((factor_M * hidden_MD.sin()).sum(), prefix_NkD)
+        return hidden_MD.detach(), gradient, ledger
+
+    wanted, wanted_gradient, theirs = both(padded)
+    for recompute, tokens in ((False, 1024), (True, 1024), (False, 12), (False, 1)):
+        monkeypatch.setitem(TOKENS_PER_PASS, "cpu", tokens)
+        got, gradient, ours = both(packed, recompute=recompute)
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradient, wanted_gradient, rtol=1e-3, atol=1e-5 * float(wanted_gradient.abs().max()))
+        assert ours.padded_tokens == ours.real_tokens == theirs.real_tokens == 5 * (K - 1) + len(factor_M)
+        assert ours.model_flops == theirs.model_flops
+    assert theirs.padded_tokens == 5 * (K - 1 + 40)

@@ -81,8 +81,8 @@ def test_the_report_has_every_section_and_a_verdict(report: Finished) -> None:
 
 def test_the_report_names_what_really_ran(report: Finished) -> None:
     text = "\n".join(sections(report.stdout)["Attention"])
-    assert "kernel          sdpa, loaded as sdpa, on cpu in float32\n" in text
-    assert "what ran        torch flash for cpu: causal, causal padded, bidirectional padded\n" in text
+    assert "kernel          packed, loaded as packed, on cpu in float32\n" in text
+    assert "what ran        torch flash for cpu: equal lengths, causal, bidirectional\n" in text
     assert "  ok    as eager        largest difference " in text
     assert "torch kernels   flash, math run a causal batch without padding; not efficient, cudnn\n" in text
 
@@ -96,12 +96,12 @@ def test_the_report_is_good_to_paste(report: Finished) -> None:
 
 
 def test_a_library_that_raises_is_reported_once(genembench: Command, tmp_path: Path) -> None:
-    # accelerate uses torch and falls with it; the empty ones spare the test their seconds.
+    # peft uses torch and falls with it; the empty ones spare the test their seconds.
     fakes = modules(
         tmp_path / "fakes",
         torch='raise OSError("libcudart.so.12: cannot open shared object file")',
-        accelerate="import torch",
-        **dict.fromkeys(["datasets", "matplotlib", "mteb", "peft", "scipy", "sklearn", "sentence_transformers"], ""),
+        peft="import torch",
+        **dict.fromkeys(["datasets", "matplotlib", "mteb", "scipy", "sklearn", "sentence_transformers"], ""),
     )
     result = genembench("doctor", env={**NO_GPU, "PYTHONPATH": str(fakes)})
     found = sections(result.stdout)
@@ -111,7 +111,7 @@ def test_a_library_that_raises_is_reported_once(genembench: Command, tmp_path: P
     )
     assert lines[broken + 1].strip() == "pip install --force-reinstall -c constraints.txt torch"
     assert lines[broken + 2 :] == [
-        "  note  as well         cannot be imported, since they use what is broken: accelerate"
+        "  note  as well         cannot be imported, since they use what is broken: peft"
     ]
     for title in ("Attention", "Precision", "Methods"):
         assert found[title] == ["  note  not examined    needs torch, which cannot be imported (see Versions)"]
@@ -446,19 +446,19 @@ def attention(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     return list(probe_attention.attention())
 
 
-def test_a_kernel_that_loses_the_mask_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_loses_the_direction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     real = torch.nn.functional.scaled_dot_product_attention
 
     def careless(*tensors: Any, **options: Any) -> Any:
-        # Not in the four tokens on which loading tries the direction: there it would be found first.
-        return real(*tensors, **options | ({"attn_mask": None} if tensors[0].shape[2] > 8 else {}))
+        # Not in the few tokens on which loading tries direction and packing: there it would be found first.
+        return real(*tensors, **options | ({"is_causal": False} if tensors[0].shape[2] > 8 else {}))
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", careless)
     found = finding(attention(monkeypatch), "as eager")
     assert found.mark == "bad"
-    assert found.text.startswith("sdpa gives other results: largest difference ")
+    assert found.text.startswith("packed gives other results: largest difference ")
 
 
 def test_flash_attn_that_does_not_load_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
