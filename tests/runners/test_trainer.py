@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from torch import Tensor
 from benchmarks.training_data import TrainingData, load_training_data
 from methods.contract import Stage, Trainable
 from methods.parts.forward import TOKENS_PER_PASS
+from methods.parts.ledger import Ledger, charging
+from methods.parts.observe import Observations, observing
 from methods.registry import discover
 from runners.engine import Engine
 from runners.stages import FromFiles
@@ -299,3 +302,61 @@ def test_tensorboard_events_are_written(tiny_backbone: Path, data: TrainingData,
 def test_stage_is_a_contract_class() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Stage()  # type: ignore[abstract]
+
+
+@pytest.mark.parametrize("name", ["infonce-mean", "infonce-inbatch-mean"])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory")])
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing(
+    tiny_backbone: Path,
+    data: TrainingData,
+    tmp_path: Path,
+    name: str,
+    error: RuntimeError,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected_terms, expected = _gradients(_trainer(tiny_backbone, data, tmp_path, name=name))
+    trainer = _trainer(tiny_backbone, data, tmp_path, name=name)
+    forward, sizes = trainer.raw_module.forward, []
+
+    def bounded(batch: Any) -> Any:
+        sizes.append(len(batch.queries))
+        found = forward(batch)
+        if len(batch.queries) > 5:
+            raise error
+        return found
+
+    trainer.raw_module.forward = bounded
+    ledger, seen = Ledger(), Observations()
+    with charging(ledger), observing(seen):
+        terms, found = _gradients(trainer)
+    _same(expected_terms, terms)
+    _same(expected, found)
+    assert sizes[:3] == [16, 8, 4]
+    assert trainer._gradients.micro_batch == 4
+    said = [record.getMessage() for record in caplog.records if "memory ran out" in record.getMessage()]
+    assert [re.findall(r"micro-batches of (\d+) .*going on with (\d+)", line) for line in said] == [
+        [("16", "8")],
+        [("8", "4")],
+    ]
+    # What failed is nobody's cost.
+    whole = Ledger()
+    with charging(whole):
+        _gradients(_trainer(tiny_backbone, data, tmp_path, name=name))
+    assert ledger.real_tokens == whole.real_tokens
+    assert ledger.model_flops == pytest.approx(whole.model_flops)
+
+
+def test_out_of_memory_with_one_example_is_the_end(
+    tiny_backbone: Path, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = _trainer(tiny_backbone, data, tmp_path, engine=Engine(micro_batch=2))
+    sizes: list[int] = []
+
+    def full(batch: Any) -> Any:
+        sizes.append(len(batch.queries))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer.raw_module.forward = full
+    with pytest.raises(torch.OutOfMemoryError):
+        trainer.gradients(0)
+    assert sizes == [2, 1]
