@@ -75,6 +75,9 @@ def evaluate(
 ) -> list[TaskScore]:
     """Score an encoder task by task; a text that several tasks share is encoded once.
 
+    A shared text's vector was made in other company than it would have had in the later task alone, so there it may
+    differ in the last bit of float32, and no more.
+
     Args:
         encoder: What is scored.
         benchmark: The tasks and their data.
@@ -133,6 +136,8 @@ def evaluate_task(
         predictions = [Prediction(query, None, own) for query, own in found.items()]
     if pairs is None:
         adapter.forget()  # A retrieval corpus is large, and no other task has the same.
+    else:
+        adapter.forget_beyond()
     score = 100 * float(result.get_score())
     if not math.isfinite(score):
         raise UnusableVectorsError(

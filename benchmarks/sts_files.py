@@ -7,6 +7,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +42,17 @@ def read_pairs(path: Path) -> list[StsPair]:
     Raises:
         Problem: The file cannot be read, holds no pair, or a line is not a pair; the line is named.
     """
-    pairs = [_parse(line, f"{path}, line {number}") for number, line in _lines(path) if line.strip()]
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise Problem(f"{path} cannot be read: {error}") from error
+    return list(_read(path, found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, inode: int, changed: int, size: int) -> tuple[StsPair, ...]:
+    """Read a file once for its address, its texts and its task; one that was written again is another to the cache."""
+    pairs = tuple(_parse(line, f"{path}, line {number}") for number, line in _lines(path) if line.strip())
     if not pairs:
         raise Problem(f"{path} holds no sentence pairs", _FORM)
     return pairs

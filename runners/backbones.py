@@ -10,7 +10,6 @@ from pathlib import Path
 from genembench.problem import Problem
 from methods.encoder import WEIGHT_FILES, files_hash
 from runners.demo import DEMO
-from runners.demo_backbone import demo_backbone
 from runners.engine import Engine
 
 
@@ -43,6 +42,9 @@ def resolve_backbone(given: str, engine: Engine) -> Backbone:
         Problem: neither a usable folder nor a model that the hub serves to us.
     """
     if given == DEMO:
+        # Only here: it imports a model's class, and with that half of transformers.
+        from runners.demo_backbone import demo_backbone
+
         return _described(given, given, demo_backbone(engine))
     folder = Path(given).expanduser()
     name = folder.resolve().name if folder.exists() else Path(given).name

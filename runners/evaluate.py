@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         help="a run's folder or its encoder, a finished model (LLM2Vec's as published), or a bag of words",
     )
     add_benchmark_options(result)
-    add_engine_options(result, training=False)
+    add_engine_options(result, training=False, processes=True)
     result.add_argument(
         "--sensitivity",
         action="store_true",
@@ -80,8 +80,11 @@ def main(arguments: Sequence[str]) -> int:
 
     from benchmarks.evaluate import evaluate
     from benchmarks.protocol import UnusableVectorsError
+    from methods.encoder import Encoder
     from runners.addresses import evaluation_address
     from runners.output import Output, write_json
+    from runners.parallel.encoding import on_all
+    from runners.parallel.helpers import helped
     from runners.prepare import choose_benchmark, make_engine
     from runners.progress import say
     from runners.records import TaskResults, now
@@ -93,6 +96,11 @@ def main(arguments: Sequence[str]) -> int:
     benchmark = choose_benchmark(options)
     silence()
     encoder = _load(options.encoder, benchmark, engine)
+    if engine.processes > 1 and not isinstance(encoder, Encoder):
+        raise Problem(
+            f"--processes {engine.processes}: {options.encoder} is no encoder of ours, and runs on one",
+            "Leave --processes out.",
+        )
     with output.claim():
         address = evaluation_address(encoder.address, benchmark.address, encoder.precision)
         stored = TaskResults(output.folder, address)
@@ -102,7 +110,8 @@ def main(arguments: Sequence[str]) -> int:
             say(f"{score.task} {score.score:.2f} ({score.pairs:,} pairs, {score.seconds:.1f} s)")
 
         try:
-            evaluate(encoder, benchmark, on_task=keep, skip=list(stored.done()))
+            with helped(options.encoder, engine) as group, on_all(encoder, group) as shared:
+                evaluate(shared, benchmark, on_task=keep, skip=list(stored.done()))
         except UnusableVectorsError as error:
             raise Problem(str(error), "The encoder cannot be scored: train it again or choose another.") from error
         scores = {task: score for task, (score, _) in stored.done().items() if task in benchmark.tasks}

@@ -55,8 +55,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-contexts", action="store_true", help="instruct data: keep several rows of one context")
 
 
-def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True) -> None:
-    """Options of how a run is executed."""
+def add_engine_options(
+    parser: argparse.ArgumentParser, *, training: bool = True, processes: bool | None = None
+) -> None:
+    """Options of how a run is executed; ``processes`` says whether it can use several, None: where it trains."""
+    processes = training if processes is None else processes
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: a GPU if there is")
     parser.add_argument(
         "--precision",
@@ -64,6 +67,10 @@ def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True
         default="auto",
         help="default: bfloat16 autocast on a GPU, float32 on the CPU",
     )
+    if processes:
+        parser.add_argument(
+            "--processes", type=positive, default=1, metavar="N", help="train and encode on N processes, a GPU each (1)"
+        )
     if training:
         parser.add_argument("--micro-batch", type=positive, metavar="N", help="examples in one pass; saves memory")
         parser.add_argument("--gradient-checkpointing", action="store_true", help="recompute activations")
@@ -73,15 +80,13 @@ def add_engine_options(parser: argparse.ArgumentParser, *, training: bool = True
         parser.add_argument(
             "--checkpoint-seconds", type=seconds, default=300.0, metavar="S", help="between checkpoints (300)"
         )
-        parser.add_argument(
-            "--processes", type=positive, default=1, metavar="N", help="train and encode on N processes, or GPUs (1)"
-        )
+        parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    if training and processes:
         parser.add_argument(
             "--deepspeed",
             metavar="zero1|zero2|zero3|FILE",
             help="divide the training state among them; needs deepspeed",
         )
-        parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
 
 
 def add_benchmark_options(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,6 @@ from methods.contract import Method
 from methods.registry import MethodEntry, discover, parse_overrides
 from runners.backbones import Backbone, resolve_backbone
 from runners.engine import Engine, check_processes, choose_device, choose_precision
-from runners.estimate import Estimator
 from runners.finished import FinishedModel, split_methods
 from runners.options import mappings, resolved
 from runners.plan import Estimate, Planner
@@ -207,6 +206,9 @@ def estimate(plan: Sequence[RunSpec], backbone: Backbone | None, chosen: Sequenc
     """Estimate the training cost of every stage of the plan, by its training address."""
     if backbone is None:
         return {}
+    # Only a plan that is shown needs it, and it imports model classes.
+    from runners.estimate import Estimator
+
     estimator = Estimator(backbone)
     # By setting and not by name alone: the trials of a method differ in nothing else.
     methods = [(choice, method) for choice, _, method in chosen]

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--batch-size", type=positive, default=64, metavar="N", help="texts in a step (64)")
     result.add_argument("--epochs", type=positive, default=1, metavar="N", help="passes over the texts (1)")
     result.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add_engine_options(result)
+    add_engine_options(result, processes=False)
     result.add_argument("--output", type=Path, metavar="DIR", help="new folder for the backbone")
     result.add_argument("--config", metavar="FILE", help="TOML, YAML or JSON file of these options")
     return result

@@ -90,6 +90,28 @@ def write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return file
 
 
+# Files that take minutes, the longest first: two processes share the suite file by file, and should end together.
+LONG = (
+    "runners/test_compare_demo.py",
+    "runners/test_compare.py",
+    "runners/test_export.py",
+    "runners/test_bad_input.py",
+    "runners/test_course_command.py",
+    "runners/test_published.py",
+    "contract/test_methods.py",
+    "test_plugins.py",
+    "runners/parallel/test_together.py",
+    "runners/parallel/test_run.py",
+    "runners/test_tune.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files."""
+    rank = {CHECKOUT / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a two-layer Llama (hidden size 32, four heads on two key heads) with a byte-level BPE tokenizer.

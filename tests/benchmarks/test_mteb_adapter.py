@@ -53,6 +53,24 @@ def test_each_text_is_encoded_once_per_role_and_comes_back_in_order() -> None:
     assert recorder.asked[-1] == (["a"], "query")
 
 
+def test_vectors_are_held_within_bounds_and_are_never_another_encoders() -> None:
+    recorder = Recorder()
+    adapter = MtebEncoder(recorder)
+    adapter.prime(["a", "bb"], "symmetric")
+    adapter.forget_beyond(2 * 2 * 4)  # Two vectors of two float32 are not beyond it.
+    adapter.prime(["a"], "symmetric")
+    assert len(recorder.asked) == 1
+    adapter.prime(["ccc"], "symmetric")
+    adapter.forget_beyond(2 * 2 * 4)
+    adapter.prime(["a"], "symmetric")
+    assert [texts for texts, _ in recorder.asked] == [["a", "bb"], ["ccc"], ["a"]]
+    for change in ({"address": "other weights"}, {"precision": "bfloat16"}):
+        vars(recorder).update(change)
+        adapter.prime(["a"], "symmetric")
+        adapter.prime(["a"], "symmetric")
+    assert [texts for texts, _ in recorder.asked[3:]] == [["a"], ["a"]]
+
+
 def test_mtebs_prompt_types_are_our_roles() -> None:
     from mteb.types import PromptType
 

@@ -80,3 +80,14 @@ def test_a_broken_compressed_file_is_named(tmp_path: Path, content: bytes) -> No
     path.write_bytes(content)
     with pytest.raises(Problem, match="cannot be read"):
         read_pairs(path)
+
+
+def test_a_file_written_again_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "T.test.jsonl"
+    for score in (1.0, 2.0):
+        file.with_suffix(".new").write_text(json.dumps({"sentence1": "a", "sentence2": "b", "score": score}))
+        file.with_suffix(".new").replace(file)
+        first = read_pairs(file)
+        assert first == [StsPair("a", "b", score)]
+        first.clear()
+        assert read_pairs(file) == [StsPair("a", "b", score)]
