@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal
 
 from genembench.problem import Problem
 from methods.contract import Facts, Hyper, Phase, Role, Stage, hyper
@@ -22,6 +20,9 @@ from methods.registry import register
 from methods.stages.align import Align, Scores
 from methods.stages.compress import Compress
 from methods.trained import TrainedMethod
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PROMPT = "This sentence means in one word: “"
 _LIKELIHOOD = "our choice: best held-out answer likelihood of 3e-4, 1e-3, 3e-3 (docs/results)"

@@ -12,10 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 from methods.parts.adapt import save_merged
@@ -23,6 +22,9 @@ from methods.parts.losses import LossTerm
 from methods.parts.readout import READOUTS, normalised_mean
 from methods.parts.tokens import TokenRow
 from methods.parts.vocabulary import add_tokens, make_room
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Role = Literal["query", "document", "symmetric"]
 """Which side a text stands on; ``symmetric`` where a task treats both sides alike (STS)."""

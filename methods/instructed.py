@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from genembench.problem import Problem
 from methods.contract import Phase, Role, hyper
@@ -14,6 +12,9 @@ from methods.parts.chat import Chat, wrapper
 from methods.parts.targets import end_token
 from methods.parts.tokens import TextTemplate, TokenRow, shortened
 from methods.trained import TrainedMethod
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

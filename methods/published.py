@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from genembench.problem import Problem, unknown
 from methods.contract import Method, Phase, Role, hyper
@@ -29,6 +28,9 @@ from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
 from methods.parts.chat import WRAPPERS
 from methods.parts.tokens import TokenRow, shortened, starting_token
 from methods.registry import MethodEntry
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SETTINGS = "llm2vec_config.json"
 DEFAULTS = {"pooling_mode": "mean", "max_length": 512, "doc_max_length": 400, "skip_instruction": True}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from methods.contract import Facts, Hyper, Method, Phase, Role, hyper
 from methods.parts.tokens import TextTemplate, TokenRow
 from methods.registry import register
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ONE_WORD = "\nThis sentence means in one word: “"
 """The prompt of AutoRegEmbed's own baselines, after the text; the last token is the opening quotation mark."""

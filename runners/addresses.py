@@ -8,7 +8,7 @@ from typing import Any
 
 from methods.contract import Method, Stage
 from methods.encoder import ENCODING_VERSION
-from runners.trainer import ENGINE_VERSION
+from runners.engine import ENGINE_VERSION
 
 
 def address(parts: Any) -> str:

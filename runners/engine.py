@@ -11,6 +11,8 @@ import torch
 from genembench.problem import Problem
 
 Precision = Literal["float32", "bfloat16"]
+ENGINE_VERSION = 1
+"""Part of every training address: raise it when the trainer's arithmetic changes, and nothing old is reused."""
 
 
 @dataclass(frozen=True, kw_only=True)

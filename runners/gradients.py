@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from methods.contract import Example, Stage
 from methods.parts.ledger import Ledger, charge, charging
@@ -24,6 +23,9 @@ from runners.parallel.dealing import deal
 from runners.parallel.group import Group
 from runners.parallel.strategy import Strategy
 from runners.seeds import derive
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Batches = Sequence[tuple[Any, bool]]
 """Collated micro-batches, and whether each counts (`runners.parallel.dealing.Portion`)."""

@@ -25,11 +25,11 @@ from methods.parts.losses import LossTerm
 from methods.parts.next_token import next_token_loss
 from methods.parts.tokens import TokenRow
 from runners.addresses import address
-from runners.engine import Engine
+from runners.engine import ENGINE_VERSION, Engine
 from runners.new_backbone import Shape, learn_tokenizer, random_llama
 from runners.output import write_json
 from runners.progress import Progress, say
-from runners.trainer import ENGINE_VERSION, Trainer
+from runners.trainer import Trainer
 
 # In a folder of its own: what lies beside the weights is part of the backbone's address, and seconds are not.
 RECORD = "pretraining/record.json"

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from benchmarks.order import epoch_order
 from genembench.problem import Problem
@@ -35,9 +34,6 @@ from runners.schedule import learning_rate_factor
 from runners.seeds import derive
 from runners.snapshots import snapshot_steps
 from runners.watch import watch_points, watched
-
-ENGINE_VERSION = 1
-"""Part of every training address: raise it when the trainer's arithmetic changes, and nothing old is reused."""
 
 
 class Diverged(Exception):
@@ -321,6 +317,8 @@ class Everybody:
 
 
 def _recompute_activations(module: nn.Module) -> None:
+    from transformers import PreTrainedModel
+
     for model in module.modules():
         if isinstance(model, PreTrainedModel):
             model.activation_checkpointing_enable({"use_reentrant": False})

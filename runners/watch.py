@@ -8,16 +8,19 @@ texts (lower is more spread out). The share of triplets whose positive is closer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from methods.contract import Example, Method
 from methods.parts.forward import run_body
 from methods.parts.ledger import charging
 from methods.parts.modes import evaluating
 from methods.parts.observe import observing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 QUARTERS = 4
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, modeling_utils
 
 from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Tuning = Literal["full", "lora"]
 
@@ -70,6 +72,8 @@ def save_merged(
     # Adapters are put into the body in place, so the model around it holds what they were merged into.
     whole = plain if within is None else within
     if within is not None:
+        from transformers import GenerationConfig
+
         # How the backbone wants to sample is nobody's business here, and where that is contradictory nothing is saved.
         within.generation_config = GenerationConfig()
     with _unwrapped():
@@ -83,6 +87,8 @@ def _unwrapped() -> Iterator[None]:
 
     transformers would import DeepSpeed, where it is installed, to see: seconds for every stage.
     """
+    from transformers import modeling_utils
+
     found = modeling_utils.unwrap_model
     modeling_utils.unwrap_model = lambda model, **options: model  # type: ignore[assignment]
     try:

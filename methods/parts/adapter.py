@@ -10,15 +10,17 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -51,6 +53,8 @@ def bare_body(base: Path) -> PreTrainedModel:
         Problem: transformers has no such model of its own (code that lies in the folder is not run), or its weights are
             damaged.
     """
+    from transformers import AutoConfig, AutoModel
+
     for file in base.glob("*.safetensors"):
         try:
             with safe_open(file, "pt"):

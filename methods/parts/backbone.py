@@ -5,24 +5,18 @@ from __future__ import annotations
 import logging
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils.import_utils import is_flash_attn_2_available
 
 from genembench.problem import Problem
 from methods.parts.direction import ask_for_direction, ensure_direction
-from methods.parts.packed_attention import NAME as PACKED
-from methods.parts.packed_attention import kernel_name, variable_length_kernel
-from methods.parts.packing import packing_refusal
+from methods.parts.packed_rows import NAME as PACKED
+
+# transformers' models, and what is registered with them, are imported where a model is loaded: they take seconds, and
+# most commands read about methods long before.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger("genembench")
 
@@ -36,12 +30,16 @@ def attention_kernel(device_type: str, precision: str) -> str:
     """
     if device_type == "cpu":
         return PACKED if precision == "float32" else "sdpa"
+    from methods.parts.packed_attention import variable_length_kernel
+
     fast = device_type == "cuda" and precision == "bfloat16" and variable_length_kernel() is not None
     return PACKED if fast else "sdpa"
 
 
 def attention_of(model: PreTrainedModel, precision: str) -> str:
     """Name the attention that a loaded model runs, for the record: ``packed (torch varlen)``, ``sdpa``, ..."""
+    from methods.parts.packed_attention import kernel_name
+
     kernel = str(model.config._attn_implementation)
     return f"{kernel} ({kernel_name(model.device.type, precision)})" if kernel == PACKED else kernel
 
@@ -69,6 +67,8 @@ def load_model(
         Problem: the folder holds no model that transformers can load, attention has another direction than asked, or
             the model cannot run packed and must.
     """
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
     kind = AutoModelForCausalLM if head else AutoModel
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -113,6 +113,10 @@ def _packed_or_not(model: PreTrainedModel, *, insist: bool) -> str:
     Raises:
         Problem: packing is insisted on, and the model refuses.
     """
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    from methods.parts.packing import packing_refusal
+
     kind = model.device.type
     # Who wants packed rows on a GPU runs in half precision (`attention_kernel`); the weights do not tell.
     refusal = packing_refusal(model, kind, "bfloat16" if kind == "cuda" else "float32")
@@ -134,6 +138,8 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
     Raises:
         Problem: the folder holds none.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:

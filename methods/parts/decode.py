@@ -10,21 +10,22 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from genembench.problem import Problem
 from methods.parts.flops import pass_cost
 from methods.parts.forward import packed_groups, tokens_per_pass
 from methods.parts.head import Head
 from methods.parts.ledger import charge
-from methods.parts.packed_attention import laid_end_to_end
-from methods.parts.packing import packs
+from methods.parts.packed_rows import laid_end_to_end, packs
 from methods.parts.tokens import length_groups
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Decoder:

@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from genembench.problem import Problem
 from methods.parts.modes import evaluating
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 TOKENS = 4
 """Tokens of the probe."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from transformers.pytorch_utils import Conv1D
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def matrices(model: nn.Module) -> list[nn.Linear | Conv1D]:
     Raises:
         Problem: other modules hold matrices too (fused experts, convolutions), so the FLOPs would come out too low.
     """
+    from transformers.pytorch_utils import Conv1D
+
     found = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D)]
     known = {id(p) for m in [*found, *_embeddings(model)] for p in m.parameters(recurse=False)}
     unknown = [name for name, p in model.named_parameters() if p.ndim >= 2 and id(p) not in known]

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from methods.parts.flops import pass_cost
 from methods.parts.ledger import charge
-from methods.parts.packed_attention import laid_end_to_end
-from methods.parts.packing import packs
+from methods.parts.packed_rows import laid_end_to_end, packs
 from methods.parts.tokens import PaddedBatch, TokenRow, length_groups, pad
 
 TOKENS_PER_PASS = {"cpu": 1024, "cuda": 16384}

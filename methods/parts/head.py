@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from genembench.problem import Problem
 from methods.parts.ledger import charge
 from methods.parts.modes import evaluating
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 LOGITS_AT_ONCE = 2**22
 """Numbers in one block of logits under a frozen head: 16 MiB in float32, a few of which live at once."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -23,8 +23,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-NAME = "packed"
-"""What transformers knows this attention by."""
+from methods.parts.packed_rows import NAME
+
 FAST_DEVICES = {"cuda"}
 """Devices that have kernels for variable lengths, in half precision."""
 HALF = (torch.bfloat16, torch.float16)
@@ -39,24 +39,6 @@ UNSUPPORTED = {
 
 Window = tuple[int, int]
 """Tokens that are seen on the left and on the right, -1 for all."""
-
-
-def laid_end_to_end(lengths: Sequence[int], device: torch.device) -> dict[str, Any]:
-    """Arguments that tell a body how many tokens each row of a packed pass has: positions, boundaries and no mask.
-
-    The mask is one that transformers takes as finished, so that it builds none: it would be ``[T, T]``.
-    """
-    ends = torch.tensor([0, *accumulate(lengths)])
-    positions_T = torch.arange(int(ends[-1])) - ends[:-1].repeat_interleave(ends.diff())
-    ends = ends.to(device, torch.int32)
-    return {
-        "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-        "position_ids": positions_T[None].to(device),
-        "cu_seq_lens_q": ends,
-        "cu_seq_lens_k": ends,
-        "max_length_q": max(lengths),
-        "max_length_k": max(lengths),
-    }
 
 
 def packed_attention(

@@ -18,12 +18,11 @@ from methods.parts.packed_attention import (
     FAST_DEVICES,
     HALF,
     LARGEST_HEAD,
-    NAME,
     Kernel,
     attend_by_length,
-    laid_end_to_end,
     variable_length_kernel,
 )
+from methods.parts.packed_rows import NAME, attention_dropout, laid_end_to_end
 
 LENGTHS = (5, 3)
 """Tokens of the two rows of the probe."""
@@ -36,23 +35,6 @@ WITNESS = "packed-witness"
 
 Heads = tuple[int, int, int, int]
 """Of one layer: heads of queries, heads of keys, dimensions of a query's and of a value's."""
-
-
-def packs(body: nn.Module) -> bool:
-    """Whether ``body``, as it stands, takes packed rows: it was loaded so, and its attention drops nothing now."""
-    config: Any = getattr(body, "config", None)
-    return getattr(config, "_attn_implementation", None) == NAME and not (body.training and attention_dropout(body))
-
-
-def attention_dropout(model: nn.Module) -> float:
-    """Probability with which attention weights are dropped in training, the largest of all layers."""
-    found = [0.0]
-    for module in model.modules():
-        # The two ways of `dropout.set_attention_dropout`.
-        given = getattr(module, "attention_dropout", None)
-        given = getattr(getattr(module, "attn_dropout", None), "p", None) if given is None else given
-        found += [float(given)] if isinstance(given, float | int) else []
-    return max(found)
 
 
 def packing_refusal(model: PreTrainedModel, device_type: str, precision: str) -> str | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genembench.problem import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> None:

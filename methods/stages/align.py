@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from methods.contract import Example, Trainable
 from methods.parts.alignment import ReferenceSign, alignment_loss, divergence_scores, likelihood_scores
@@ -22,6 +21,9 @@ from methods.parts.losses import LossTerm
 from methods.parts.observe import observe
 from methods.parts.tokens import TokenRow
 from methods.stages.compress import Compressor, OnDecoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Scores = Literal["sigmoid", "log_sigmoid", "kl", "js"]
 """What S1 and S2 are: the paper's, or a variant of its appendix B."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 from methods.contract import Example, Start, Trainable
@@ -25,6 +24,9 @@ from methods.parts.observe import observe
 from methods.parts.targets import end_token, target_ids
 from methods.parts.tokens import TokenRow
 from methods.stages.shared import SharedStage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Reduction = Literal["token-mean", "sequence-sum"]
 

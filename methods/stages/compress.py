@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from methods.contract import Example, Start, Trainable
 from methods.parts.decode import Decoder, sum_over
@@ -24,6 +23,8 @@ from methods.parts.vocabulary import add_tokens, ids_of, make_room
 from methods.stages.shared import SharedStage
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from methods.autoregembed import AutoRegEmbed
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 from methods.contract import Example, Start, Trainable
@@ -16,6 +15,9 @@ from methods.parts.groups import padded, present
 from methods.parts.losses import LossTerm, info_nce
 from methods.parts.tokens import TokenRow
 from methods.stages.shared import SharedStage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

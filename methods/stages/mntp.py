@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from genembench.problem import Problem
 from methods.contract import Example, Start, Trainable
@@ -21,6 +20,9 @@ from methods.parts.head import Head
 from methods.parts.losses import LossTerm
 from methods.parts.tokens import TokenRow, starting_token
 from methods.stages.shared import SharedStage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MaskRule = Literal["80-10-10", "all"]
 

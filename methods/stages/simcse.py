@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, ClassVar
 
 from genembench.problem import Problem
 from methods.contract import Example, Start, Trainable
 from methods.parts.dropout import set_attention_dropout
 from methods.stages.contrast import BiEncoder, Contrast, GroupedTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from methods.parts import packed_attention as packed_module
 from methods.parts.adapt import LoraShape, trainable
 from methods.parts.backbone import load_model
 from methods.parts.forward import passes
-from methods.parts.packed_attention import attend_by_length, laid_end_to_end, packed_attention
-from methods.parts.packing import packs
+from methods.parts.packed_attention import attend_by_length, packed_attention
+from methods.parts.packed_rows import laid_end_to_end, packs
 from methods.parts.tokens import TokenRow, pad
 from tests.methods.backbones import CONFIGURATIONS, Kind
 

@@ -20,7 +20,8 @@ from methods.parts import packing
 from methods.parts.backbone import attention_kernel, attention_of, load_model
 from methods.parts.dropout import set_attention_dropout
 from methods.parts.packed_attention import Window, attend_by_length, packed_attention
-from methods.parts.packing import packing_refusal, packs
+from methods.parts.packed_rows import packs
+from methods.parts.packing import packing_refusal
 from tests.methods.backbones import CONFIGURATIONS, Kind
 
 CPU = torch.device("cpu")
