@@ -212,7 +212,7 @@ def test_the_fastest_attention_by_device_and_precision(monkeypatch: pytest.Monke
         assert packed_module.kernel_name("cuda", "float32") == "sdpa by length"
     for found, wanted in ((right, "packed"), (None, "sdpa")):
         attention_kernel.cache_clear()
-        monkeypatch.setattr("methods.parts.backbone.variable_length_kernel", lambda found=found: found)
+        monkeypatch.setattr("methods.parts.packed_attention.variable_length_kernel", lambda found=found: found)
         assert attention_kernel("cuda", "bfloat16") == wanted
         assert attention_kernel("cuda", "float32") == "sdpa"
         assert attention_kernel("cpu", "float32") == "packed"
