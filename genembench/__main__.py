@@ -15,6 +15,7 @@ COMMANDS = {
     "leaderboard": ("leaderboard.command", "rebuild tables and figures from records, or pack records to publish them"),
     "verify": ("runners.verify", "check a run's record against its files, and score its encoder again"),
     "probe": ("runners.probe", "measure what using trained encoders costs: sentences per second, tokens per text"),
+    "bench": ("runners.bench.command", "measure speed and memory, beside sentence-transformers and plain code"),
     "export": ("runners.export", "write a run's encoder as a sentence-transformers folder with a model card"),
     "reconstruct": ("runners.reconstruct", "decode from a trained run's compressed tokens: what do they remember?"),
     "pretrain": ("runners.pretrain", "pre-train a small Llama on text, to be a backbone"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+GROUPED = 8
+"""Rows from which on a micro-batch is worth dividing into passes."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,11 @@ def deal(
 ) -> list[Portion[T]]:
     """Deal a global batch to ``world`` processes and split this one's rows into micro-batches.
 
-    Rows of similar length come together, the longest first, so a micro-batch pads little and memory peaks at the start;
-    processes take turns, so each gets as much of every length. The loss depends on neither.
+    Every process, and every micro-batch, gets as much of every length as the others: so none takes more memory than a
+    batch of its size does, where the longest rows together would take several times as much. Inside a micro-batch
+    passes are made of similar lengths, or of packed rows (`methods.parts.forward`); only micro-batches of less than
+    `GROUPED` rows, of which there are no such passes to make, are of similar lengths themselves. The loss depends on
+    none of it.
 
     Args:
         rows: The global batch, at least one row, the same on every process.
@@ -45,6 +50,8 @@ def deal(
     if world == 1 and size == share:
         return [Portion(list(rows))]
     own = sorted(rows, key=cost, reverse=True)[rank::world]
-    portions = [Portion(own[at : at + size]) for at in range(0, len(own), size)]
+    count = math.ceil(len(own) / size)
+    split = [own[at : at + size] for at in range(0, len(own), size)]
+    portions = [Portion(rows) for rows in (split if size < GROUPED else (own[at::count] for at in range(count)))]
     idle = Portion([rows[0]], counts=False)
     return portions + [idle] * (math.ceil(share / size) - len(portions))

@@ -2,7 +2,7 @@
 
 It runs a step the way the released code runs it (rows padded to the longest one, the query encoded for each of its two
 targets, ``[B, T, V]`` log-probabilities) and shares no line with ``methods/``, so that agreement says something. It is
-also the other side of ``docs/results/align_speed.py``.
+also the other side of ``genembench bench training --method autoregembed``.
 
 Shapes: B rows, k compressed tokens, L tokens of input, T of target, V of vocabulary, D hidden, n negatives.
 """

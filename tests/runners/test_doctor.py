@@ -110,9 +110,7 @@ def test_a_library_that_raises_is_reported_once(genembench: Command, tmp_path: P
         "  bad   torch           cannot be imported: OSError: libcudart.so.12: cannot open shared object file"
     )
     assert lines[broken + 1].strip() == "pip install --force-reinstall -c constraints.txt torch"
-    assert lines[broken + 2 :] == [
-        "  note  as well         cannot be imported, since they use what is broken: peft"
-    ]
+    assert lines[broken + 2 :] == ["  note  as well         cannot be imported, since they use what is broken: peft"]
     for title in ("Attention", "Precision", "Methods"):
         assert found[title] == ["  note  not examined    needs torch, which cannot be imported (see Versions)"]
     assert found["Devices"][0].startswith("  ok    CPU ")

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory that a sceptical reader can repeat: `genembench bench`."""
