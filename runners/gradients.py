@@ -19,6 +19,7 @@ from methods.parts.losses import LossTerm
 from methods.parts.observe import Observations, observing, pass_on
 from runners.engine import Engine
 from runners.memory import ran_out, release_cached
+from runners.meter import reset_peak_memory
 from runners.parallel.dealing import deal
 from runners.parallel.group import Group
 from runners.parallel.strategy import Strategy
@@ -76,6 +77,8 @@ class StepGradients:
             # Out here the traceback no longer holds the failed pass's activations.
             self._strategy.forget()
             release_cached()
+            # Nor is what failed the memory that this training takes.
+            reset_peak_memory(self._device)
 
     def _halve(self, size: int, error: BaseException) -> None:
         self.micro_batch = (size + 1) // 2

@@ -121,6 +121,12 @@ class _Work:
     def go(self, label: str) -> None:
         """Compute what is not there, and save it all."""
         rows, device, group = self.data.rows, self.engine.torch_device, self.group
+        # Also has all of them read what an earlier process saved before the first one may move it.
+        if len(set(group.gather(self.done))) > 1:
+            raise Problem(
+                f"processes find different parts of the preparation done in {self.file.parent}",
+                "Its folder must be one that all of them see; start again.",
+            )
         size = min(EXAMPLES_AT_ONCE, self.engine.micro_batch or EXAMPLES_AT_ONCE) * group.world
         before, ledger, watch = self.costs, Ledger(), Stopwatch(device)
         last = time.monotonic()

@@ -39,6 +39,11 @@ def make_engine(options: argparse.Namespace) -> Engine:
     # Options are called as the engine's fields; `evaluate` has only some of them.
     given = {field.name: getattr(options, field.name) for field in fields(Engine) if hasattr(options, field.name)}
     launch = launched()
+    if launch is not None and not hasattr(options, "deepspeed"):
+        raise Problem(
+            f"a launcher started this command {launch.world} times (WORLD_SIZE); only compare and train expect that",
+            "Start it once; `genembench evaluate --processes N` uses several GPUs of one machine.",
+        )
     if launch is not None:
         # Each copy of this command brings one process, on its own machine.
         given["processes"] = launch.world

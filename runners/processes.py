@@ -78,6 +78,9 @@ def _smaller(spec: RunSpec) -> int | None:
     engine = spec.engine
     if spec.method is None or (engine.processes == 1 and engine.deepspeed is None):
         return None
+    if all((spec.output / "stages" / address).exists() for address in spec.stage_addresses):
+        # Training was over: encoding has no micro-batches.
+        return None
     _, method = spec.method.resolve()
     share = max(-(-stage.recipe.batch_size // engine.processes) for stage in method.stages())
     size = min(engine.micro_batch or share, share)

@@ -11,6 +11,7 @@ from methods.encoder import Encoder
 from methods.parts.ledger import Ledger, charging
 from runners import interrupt
 from runners.interrupt import Interrupted
+from runners.parallel.encoding import SharedEncoder
 from runners.progress import Progress, say
 from runners.records import TaskResults
 
@@ -50,7 +51,7 @@ def score_encoder(encoder: TextEncoder, benchmark: Benchmark, stored: TaskResult
             if interrupt.asked():
                 raise Interrupted("stopped on request; run the same command again to go on")
 
-        if isinstance(encoder, Encoder):
+        if isinstance(encoder, Encoder | SharedEncoder):
             encoder.on_progress = encoded
         evaluate(encoder, benchmark, on_task=keep, skip=list(results))
     return results

@@ -129,7 +129,6 @@ class Trainer:
                 # Before any checkpoint of this step: who goes on from one finds the snapshots until there.
                 if self._snapshot(step + 1) or looked:
                     # Nor is anybody charged for the memory that it took.
-                    before.peak_memory_bytes = self.costs.peak_memory_bytes
                     reset_peak_memory(device)
                 metrics.write(json.dumps({"step": step + 1, **report, "seconds": self.costs.training_seconds}) + "\n")
                 self._log(step + 1, report)
@@ -246,7 +245,8 @@ class Trainer:
 
     def _warm_up(self, step: int) -> None:
         """Pay what only a GPU's first pass pays (kernel selection, allocation) outside the charged seconds."""
-        if self.engine.device == "cuda" and step < self.steps and self.strategy.can_start_over:
+        # DeepSpeed counts backward passes: a step that is computed for nothing would be one too many.
+        if self.engine.device == "cuda" and step < self.steps and self.engine.deepspeed is None:
             with charging(None):
                 self.gradients(step)
             self.strategy.forget()
@@ -312,7 +312,7 @@ class Everybody:
             optimizer_steps=before.optimizer_steps + steps,
             model_flops=before.model_flops + self.ledger.model_flops,
             training_seconds=before.training_seconds + watch.seconds,
-            peak_memory_bytes=max(before.peak_memory_bytes, self.peak_memory),
+            peak_memory_bytes=max(now.peak_memory_bytes, self.peak_memory),
         )
 
 

@@ -30,7 +30,7 @@ from runners.memory import ran_out
 from runners.outcomes import StageOutcome
 from runners.parallel.encoding import SharedEncoder, on_all
 from runners.parallel.failures import SECONDS_TO_HEAR, leave_failure, read_failure
-from runners.parallel.group import current, join, leave
+from runners.parallel.group import Group, current, join, leave
 from runners.parallel.seat import Seat
 from runners.probing import probe_run
 from runners.records import TaskResults, environment, make_record, method_facts, now, publish
@@ -197,7 +197,9 @@ class _Run:
         if isinstance(encoder, Encoder):
             self.attention = attention_of(encoder.body, encoder.precision)
         self.address = evaluation_address(encoder.address, spec.benchmark.address, encoder.precision)
-        with on_all(encoder, current()) as shared:
+        # A finished model is loaded by this process only.
+        group = current() if spec.finished is None else Group()
+        with on_all(encoder, group) as shared:
             self.results = score_encoder(shared, spec.benchmark, TaskResults(spec.partial, self.address), spec.label)
         probe_run(encoder, spec.benchmark, self.address, spec.engine, spec.partial)
 

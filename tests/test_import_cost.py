@@ -54,6 +54,7 @@ def modules_after(statement: str, *arguments: str) -> set[str]:
         ["doctor", "--help"],
         ["check", "--help"],
         ["new-method", "--help"],
+        ["bench", "--help"],
     ],
     ids=" ".join,
 )

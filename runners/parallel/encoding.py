@@ -29,11 +29,15 @@ class SharedEncoder:
         self.on_progress: Callable[[int, int], None] | None = None
         self._encoder = encoder
         self._group = group
+        self._busy = False
 
     def encode(self, texts: Sequence[str], role: Role = "symmetric") -> NDArray[np.float32]:
         """Turn N texts into vectors ``[N, D]``, float32, in the order given. The first process only calls it."""
+        self._busy = True
         self._group.tell((list(texts), role))
-        return self._part(texts, role)
+        vectors = self._part(texts, role)
+        self._busy = False
+        return vectors
 
     def serve(self) -> None:
         """Encode what the first process asks for until it is through. All others call it."""
@@ -42,8 +46,9 @@ class SharedEncoder:
             self._part(*asked)
 
     def end(self) -> None:
-        """Let the others go."""
-        self._group.tell(None)
+        """Let the others go, unless encoding failed: they wait for vectors then, and who started them ends them."""
+        if not self._busy:
+            self._group.tell(None)
 
     def _part(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         rank, world = self._group.rank, self._group.world
@@ -53,10 +58,13 @@ class SharedEncoder:
             self._encoder.on_progress = lambda done, own: self._progress(done, own, len(texts))
         with charging(spent):
             own = self._encoder.encode([texts[i] for i in order[rank::world]], role)
-        ledgers = self._group.gather(spent)
-        parts = self._group.gather_rows(torch.from_numpy(own))
-        for each in ledgers:
+        everybody = self._group.gather((spent, own.shape))
+        for each, _ in everybody:
             charge(**vars(each))
+        if not len(own):
+            # Who got no text cannot know how many numbers a vector has.
+            own = np.zeros((0, max((shape for _, shape in everybody), key=lambda shape: shape[0])[1]), np.float32)
+        parts = self._group.gather_rows(torch.from_numpy(own))
         vectors = np.empty((len(texts), own.shape[1]), dtype=np.float32)
         for number, part in enumerate(parts):
             vectors[order[number::world]] = part.numpy()

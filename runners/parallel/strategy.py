@@ -25,9 +25,11 @@ class Strategy(ABC):
     Attributes:
         parameters: What trains, by name.
         can_start_over: Whether a step may be given up half-way (`forget`) and computed again.
+        autocasts_itself: Whether the module computes in the precision of the run without being told.
     """
 
     can_start_over = False
+    autocasts_itself = False
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], precision: str, device: torch.device) -> None:
         self.parameters = parameters
@@ -36,7 +38,7 @@ class Strategy(ABC):
 
     def forward(self, batch: Any) -> Any:
         """Run the module in the precision of the run; floating-point tensors of a joint stage come back in float32."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16 and not self.autocasts_itself):
             found = self._forward(batch)
         if not self._bfloat16:
             return found
@@ -69,7 +71,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def moments(self) -> dict[str, Tensor]:
-        """Return the optimizer's state as ``PARAMETER/KEY``, whole. All processes must call it."""
+        """Return the optimizer's state as ``PARAMETER/KEY``, whole on the first process. All must call it."""
 
     @abstractmethod
     def put_moments(self, moments: Mapping[str, Tensor]) -> None:

@@ -84,6 +84,8 @@ class Zero(Strategy):
         Problem: nobody has met, or the module cannot be divided so.
     """
 
+    autocasts_itself = True
+
     def __init__(
         self,
         module: nn.Module,
@@ -107,6 +109,9 @@ class Zero(Strategy):
                 "ZeRO-3 cannot divide new tokens that are trained beside adapters",
                 "Take --deepspeed zero2, or train all weights: --set METHOD.tuning=full.",
             )
+        if self._bfloat16:
+            # Inside what the engine calls: DeepSpeed switches off an autocast that it finds around itself.
+            module.forward = torch.autocast(device.type, torch.bfloat16)(module.forward)
         ours = {
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
@@ -122,9 +127,12 @@ class Zero(Strategy):
         )
 
         if self.stage == 3:
-            # A tied head multiplies by them outside the module that owns them, where no hook would gather them.
+            # Gathered for a whole pass: a tied head multiplies by embeddings outside the module that owns them, where
+            # no hook would gather them, and a head is called once for each block of positions, of which processes
+            # have different numbers.
+            rows = {owner.num_embeddings for owner in module.modules() if isinstance(owner, nn.Embedding)}
             for owner in module.modules():
-                if isinstance(owner, nn.Embedding):
+                if isinstance(owner, nn.Embedding) or (isinstance(owner, nn.Linear) and owner.out_features in rows):
                     self._deepspeed.zero.register_external_parameter(module, owner.weight)
 
     def _forward(self, batch: Any) -> Any:
@@ -153,7 +161,7 @@ class Zero(Strategy):
         self._engine.zero_grad()
 
     def moments(self) -> dict[str, Tensor]:
-        """Put each parameter's state together from all processes' parts."""
+        """Put each parameter's state together from all processes' parts; only the first process keeps it."""
         state = self._engine.optimizer.optimizer.state
         flats = [flat for flat in self._flat_partitions() if flat in state]
         if not flats:
@@ -161,7 +169,9 @@ class Zero(Strategy):
         found = {}
         for name, parameter in self.parameters.items():
             for key in ("exp_avg", "exp_avg_sq"):
-                found[f"{name}/{key}"] = self._assembled(parameter, key).cpu()
+                whole = self._assembled(parameter, key)
+                if self._group.leads:
+                    found[f"{name}/{key}"] = whole.cpu()
             found[f"{name}/step"] = torch.as_tensor(state[flats[0]]["step"]).detach().cpu().clone()
         return found
 
@@ -193,6 +203,8 @@ class Zero(Strategy):
         with self.whole():
             values = {parameter: parameter.data.clone() for parameter in self._module.parameters()}
         self._engine.destroy()
+        if self._bfloat16:
+            del self._module.forward
         for parameter, value in values.items():
             parameter.data = value
             parameter.grad = None

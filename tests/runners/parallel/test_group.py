@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -86,3 +87,18 @@ def test_a_group_of_one_answers_at_once() -> None:
     assert (group.gather(1), group.tell("x"), group.leads) == ([1], "x", True)
     assert group.gather_rows(rows)[0] is rows
     assert current().world == 1
+
+
+def test_encoding_that_fails_does_not_wait_for_the_others(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    group = Group(0, 2)
+    monkeypatch.setattr(group, "tell", told.append)
+    encoder = _encoder(tiny_backbone)
+    monkeypatch.setattr(encoder, "encode", lambda texts, role: 1 / 0)
+    with pytest.raises(ZeroDivisionError), on_all(encoder, group) as shared:
+        shared.encode(["a"], "symmetric")
+    # They are in the midst of encoding, and would not hear that it is over.
+    assert told == [(["a"], "symmetric")]
+    with on_all(encoder, group):
+        pass
+    assert told[1:] == [None]
