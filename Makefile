@@ -31,9 +31,10 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-# Two processes of one thread each: threads of two processes that share two cores wait for each other.
+# Two processes of one thread each: threads of two processes that share two cores wait for each other. Files in the order
+# of tests/conftest.py, the long ones first.
 unit: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Hold our LLM2Vec against the authors' package, which needs an environment of its own and records on the spot.
 LLM2VEC = tests/parity/llm2vec_oracle

@@ -19,6 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTo
 from benchmarks.training_data import TrainingData
 from genembench.problem import Problem
 from methods.contract import Example, Recipe, Stage, Start, Trainable
+from methods.parts.adapt import unwrapped
 from methods.parts.head import Head
 from methods.parts.ledger import charging
 from methods.parts.losses import LossTerm
@@ -124,7 +125,8 @@ class NextToken(Stage):
     def finish(self, trained: Trainable, folder: Path) -> None:
         """Write weights and tokenizer as transformers does."""
         assert isinstance(trained.module, LanguageModel)
-        trained.module.model.eval().save_pretrained(folder)
+        with unwrapped():
+            trained.module.model.eval().save_pretrained(folder)
         trained.tokenizer.save_pretrained(folder)
 
 

@@ -61,6 +61,8 @@ def _tiny_model(torch: Any) -> tempfile.TemporaryDirectory[str]:
     """Write a random Llama into a folder that goes when it is left."""
     from transformers import LlamaConfig, LlamaModel
 
+    from methods.parts.adapt import unwrapped
+
     # Heads of 64 suit every kernel; large random weights make attention matter in the result.
     config = LlamaConfig(
         vocab_size=64,
@@ -77,7 +79,8 @@ def _tiny_model(torch: Any) -> tempfile.TemporaryDirectory[str]:
         model = LlamaModel(config)
     try:
         folder = tempfile.TemporaryDirectory(prefix="genembench-doctor-")
-        model.save_pretrained(folder.name)
+        with unwrapped():
+            model.save_pretrained(folder.name)
     except Exception as error:  # safetensors has an error of its own for a full disk
         raise NoPlace(describe(error)) from error
     return folder

@@ -76,16 +76,16 @@ def save_merged(
 
         # How the backbone wants to sample is nobody's business here, and where that is contradictory nothing is saved.
         within.generation_config = GenerationConfig()
-    with _unwrapped():
+    with unwrapped():
         whole.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 @contextmanager
-def _unwrapped() -> Iterator[None]:
-    """Say that no model is wrapped in a trainer's module, which none is here.
+def unwrapped() -> Iterator[None]:
+    """Have ``save_pretrained`` inside take a model as it is: none is wrapped in a trainer's module here.
 
-    transformers would import DeepSpeed, where it is installed, to see: seconds for every stage.
+    transformers would import DeepSpeed, where it is installed, to see: seconds, and a line on the terminal.
     """
     from transformers import modeling_utils
 

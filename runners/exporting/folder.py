@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from methods.contract import Role
 from methods.encoder import Encoder
+from methods.parts.adapt import unwrapped
 from runners.exporting import templated_transformer
 from runners.exporting.templated_transformer import Reading, TemplatedTransformer, read
 
@@ -56,7 +57,8 @@ def library_suffices(
 
 def write_weights(encoder: Encoder, folder: Path) -> None:
     """Write the body in float32 and its configuration, the direction of attention included."""
-    encoder.body.save_pretrained(folder, max_shard_size=SHARD)
+    with unwrapped():
+        encoder.body.save_pretrained(folder, max_shard_size=SHARD)
     _without_local(folder / "config.json")
     mask = os.umask(0)
     os.umask(mask)

@@ -176,7 +176,7 @@ def learnt(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Rea
     load_tokenizer(tiny_backbone).save_pretrained(backbone)
 
     rows = [{"context": text, "instruction": PROMPT, "target": text} for text in TEXTS]
-    values = {"compress_learning_rate": "5e-3", "compress_batch_size": "4", "compress_epochs": "250"}
+    values = {"compress_learning_rate": "5e-3", "compress_batch_size": "4", "compress_epochs": "400"}
     method = discover().get(METHOD).create("small", values)
     (stage,) = method.stages()
     start = FromFiles(backbone, backbone, Engine())
