@@ -21,7 +21,7 @@ from runners.bench import figures
 from runners.bench.products import wait
 from runners.bench.report import Report
 from runners.bench.sides import LIBRARY, OURS
-from runners.bench.subject import backbone_of
+from runners.bench.subject import backbone_facts, backbone_of
 from runners.bench.turns import give_memory_back, range_in_words, ratios, summary, turns
 from runners.engine import Engine
 from runners.prepare import choose_benchmark, make_engine
@@ -72,9 +72,7 @@ def run(options: argparse.Namespace) -> int:
         report.content |= {
             "subject": {
                 "method": options.method,
-                "backbone": backbone.name,
-                "backbone_address": backbone.address,
-                "parameters": backbone.parameters,
+                **backbone_facts(backbone),
                 "benchmark": benchmark.name,
                 "benchmark_address": benchmark.address,
                 "tasks": list(benchmark.tasks),

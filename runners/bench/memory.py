@@ -12,7 +12,7 @@ from methods.stages.contrast import Contrast
 from runners.bench import child, figures
 from runners.bench.report import Report
 from runners.bench.sides import LIBRARY, OURS, PLAIN
-from runners.bench.subject import Spec, backbone_of, find_stage, load_rows, texts_in
+from runners.bench.subject import Spec, backbone_facts, backbone_of, find_stage, load_rows, texts_in
 from runners.bench.turns import ratios, summary, turns
 from runners.prepare import make_engine
 from runners.progress import Progress, say
@@ -84,9 +84,7 @@ def run(options: argparse.Namespace) -> int:
         report.content |= {
             "subject": {
                 "method": options.method,
-                "backbone": backbone.name,
-                "backbone_address": backbone.address,
-                "parameters": backbone.parameters,
+                **backbone_facts(backbone),
                 "data": data.path,
                 "data_address": data.address,
                 "micro_batch": options.micro_batch,

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from genembench.problem import Problem
+from methods.parts.adapt import unwrapped
 from runners.new_backbone import Shape, learn_tokenizer, random_llama
 
 PREFIX = "random:"
@@ -53,5 +54,6 @@ def make(given: str, texts: Iterable[str], folder: Path) -> None:
     """
     shape = shape_of(given)
     tokenizer = learn_tokenizer(islice(texts, TEXTS), shape)
-    random_llama(tokenizer, shape, seed=0).save_pretrained(folder)
+    with unwrapped():
+        random_llama(tokenizer, shape, seed=0).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

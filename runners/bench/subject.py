@@ -189,6 +189,11 @@ def backbone_of(given: str, texts: Iterable[str], engine: Engine) -> Iterator[Ba
         yield replace(resolve_backbone(folder, engine), name=given, given=given)
 
 
+def backbone_facts(backbone: Backbone) -> dict[str, Any]:
+    """Return what a report says of a backbone."""
+    return {"backbone": backbone.name, "backbone_address": backbone.address, "parameters": backbone.parameters}
+
+
 def texts_in(data: TrainingData) -> Iterator[str]:
     """Yield every text of training data."""
     for row in data.rows:
@@ -204,9 +209,7 @@ def facts(spec: Spec, subject: Subject, backbone: Backbone) -> dict[str, Any]:
     return {
         "method": spec.method,
         "stage": subject.stage.name,
-        "backbone": backbone.name,
-        "backbone_address": backbone.address,
-        "parameters": backbone.parameters,
+        **backbone_facts(backbone),
         "shape": {name: config.get(name) for name in shape},
         "batch": spec.batch,
         "micro_batch": spec.engine.micro_batch,
