@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runners.parallel.failures import forget_failures, read_failure
+from runners.parallel.failures import forget_failures, has_left_failure, leave_failure, read_failure
 from runners.parallel.launch import Launch
 from runners.parallel.seat import Seat
 
@@ -102,13 +103,15 @@ def _run(spec: RunSpec) -> str:
     launch = launched()
     if launch is not None:
         process = _process(_execute, (spec, launch.announce(spec)), spec.run)
-        interrupted = finish([process], others_failed=launch.failed)
+        on_death = partial(_leave_death, spec.partial)
+        interrupted = finish([process], others_failed=launch.failed, on_death=on_death)
         launch.over()
         processes = [process]
     else:
         with _meeting(spec) as seats:
             processes = [_process(_execute, (spec, seat), f"{spec.run} {i}") for i, seat in enumerate(seats)]
-            interrupted = finish(processes)
+            several = partial(_leave_death, spec.partial) if len(processes) > 1 else None
+            interrupted = finish(processes, on_death=several)
     if read_stamp(spec) == before:
         status, reason = read_failure(spec.partial) or _death(processes, interrupted)
         method = {"name": spec.method.name if spec.method else spec.label, "family": "", "preset": ""}
@@ -142,7 +145,11 @@ def among_copies(command: Callable[[], int]) -> int:
 def _follow(launch: Launch) -> int:
     def run(order: bytes, seat: Seat, over: Callable[[], bool]) -> int:
         process = _process(_execute_order, (order, seat), f"process {seat.rank}")
-        if finish([process], others_failed=over):
+
+        def on_death(_: int, code: int) -> None:
+            _leave_death(pickle.loads(order).partial, seat.rank, code)
+
+        if finish([process], others_failed=over, on_death=on_death):
             raise KeyboardInterrupt
         return process.exitcode or 0
 
@@ -164,11 +171,17 @@ def _process(target: Callable[..., None], arguments: tuple[Any, ...], name: str)
     return multiprocessing.get_context("forkserver").Process(target=target, args=arguments, name=name)
 
 
-def finish(processes: Sequence[BaseProcess], *, others_failed: Callable[[], bool] | None = None) -> bool:
+def finish(
+    processes: Sequence[BaseProcess],
+    *,
+    others_failed: Callable[[], bool] | None = None,
+    on_death: Callable[[int, int], None] | None = None,
+) -> bool:
     """Start processes and wait for their end; return whether they were stopped, by Ctrl-C or SIGTERM to this process.
 
     They are one run's: the first one's end is the end of all, and where one dies, none of the others can go on. Each
-    then has `SECONDS_TO_FOLLOW` to notice. ``others_failed`` tells of processes on other machines.
+    then has `SECONDS_TO_FOLLOW` to notice. ``others_failed`` tells of processes on other machines; ``on_death`` is told
+    number and exit code of each that died.
     """
     for process in processes:
         process.start()
@@ -177,6 +190,9 @@ def finish(processes: Sequence[BaseProcess], *, others_failed: Callable[[], bool
             while processes[0].is_alive() and not _died(processes) and not (others_failed and others_failed()):
                 alive = [process.sentinel for process in processes if process.is_alive()]
                 wait(alive, timeout=0.5 if others_failed else None)
+            for rank, process in enumerate(processes):
+                if on_death is not None and process.exitcode:
+                    on_death(rank, process.exitcode)
             deadline = time.monotonic() + SECONDS_TO_FOLLOW
             for process in processes:
                 process.join(max(0.0, deadline - time.monotonic()))
@@ -250,10 +266,23 @@ def _death(processes: Sequence[BaseProcess], interrupted: bool) -> tuple[str, st
         return "interrupted", "stopped on request"
     # Who was killed because another had died says nothing.
     rank = next((i for i, process in enumerate(processes) if process.exitcode not in (0, -signal.SIGKILL)), 0)
-    code = processes[rank].exitcode or 0
     who = "its process" if len(processes) == 1 else f"its process {rank} of {len(processes)}"
+    return "failed", f"{who} {_cause(processes[rank].exitcode or 0)}"
+
+
+def _leave_death(folder: Path, rank: int, code: int) -> None:
+    """Say why a process ended that could not say it itself: the first one sees only that a connection broke."""
+    # An abort of the first may itself follow from another's death; nothing but memory kills it.
+    if has_left_failure(folder, rank) or (rank == 0 and code != -signal.SIGKILL):
+        return
+    # On a full disk, or when the record stands already, there is no place for it.
+    with suppress(OSError):
+        leave_failure(folder, rank, "failed", _cause(code))
+
+
+def _cause(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "failed", f"{who} was killed (signal 9); the system does that when memory runs out"
+        return "was killed (signal 9); the system does that when memory runs out"
     if code < 0:
-        return "failed", f"{who} died of {signal.Signals(-code).name}"
-    return "failed", f"{who} ended with code {code} and left no record"
+        return f"died of {signal.Signals(-code).name}"
+    return f"ended with code {code} and left no record"

@@ -11,11 +11,16 @@ _NAME = "failure.{rank}.json"
 
 
 def leave_failure(folder: Path, rank: int, status: str, reason: str) -> None:
-    """Say how a process other than the first ended."""
+    """Say how a process other than the first ended; the process itself does, or who saw it die."""
     file = folder / _NAME.format(rank=rank)
     writing = file.with_suffix(".writing")
     writing.write_text(json.dumps({"rank": rank, "status": status, "reason": reason}), encoding="utf-8")
     writing.replace(file)
+
+
+def has_left_failure(folder: Path, rank: int) -> bool:
+    """Whether a process has said how it ended."""
+    return (folder / _NAME.format(rank=rank)).exists()
 
 
 def read_failure(folder: Path, *, patience: float = 0.0) -> tuple[str, str] | None:
