@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from genembench.problem import Problem, did_you_mean, unknown
 from methods.contract import Method, Stage
+from methods.ranges import check
 
 ENTRY_POINT_GROUP = "genembench.methods"
 
@@ -41,7 +42,8 @@ class MethodEntry:
         """Make the method: what the name fixes, over the overrides, over the preset, over the defaults.
 
         Raises:
-            Problem: no such preset or hyper-parameter, a value of the wrong type, or one that the name fixes.
+            Problem: no such preset or hyper-parameter, a value of the wrong type or out of its range, or one that the
+                name fixes.
         """
         presets = {"default": {}, **self.cls.presets}
         if preset not in presets:
@@ -62,7 +64,9 @@ class MethodEntry:
         defaults: dict[str, Any] = {key: each.default for key, each in fields.items()}
         values = defaults | from_preset | dict(self.fixed) | given
         # A preset value may depend on the others (the paper's batch is 512 with in-batch negatives, else 32).
-        return self.cls(**{key: value(values) if callable(value) else value for key, value in values.items()})
+        settled = {key: value(values) if callable(value) else value for key, value in values.items()}
+        check(self.name, self.cls, settled)
+        return self.cls(**settled)
 
     @property
     def source(self) -> str:

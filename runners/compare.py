@@ -19,6 +19,7 @@ from genembench.problem import Problem
 if TYPE_CHECKING:
     from runners.prepare import Chosen, Prepared
     from runners.spec import RunSpec
+    from runners.tune_results import Outcome
     from runners.tune_runs import Tuning
 
 SUMMARY = "train methods on equal data from one backbone, score them and rank them; without options, on the demo"
@@ -26,7 +27,15 @@ SUMMARY = "train methods on equal data from one backbone, score them and rank th
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    from runners.options import add_benchmark_options, add_engine_options, add_run_options, fraction, seed_list, words
+    from runners.options import (
+        add_benchmark_options,
+        add_engine_options,
+        add_finished_options,
+        add_run_options,
+        fraction,
+        seed_list,
+        words,
+    )
     from runners.tune import add_tune_options
 
     result = argparse.ArgumentParser(prog="genembench compare", description=SUMMARY, allow_abbrev=False)
@@ -36,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help="methods, all, or a finished model: sentence-transformers:PATH, llm2vec:MNTP+SUPERVISED (folders or ids)",
     )
+    add_finished_options(result)
     add_run_options(result)
     result.add_argument("--seeds", type=seed_list, default=[0], metavar="N[,N...]", help="default: 0")
     add_tune_options(result)
@@ -90,7 +100,9 @@ def compare(options: argparse.Namespace) -> int:
     # After the server has started: both sides import for seconds, at the same time.
     from runners.options import resolved
     from runners.prepare import choose_benchmark, make_engine, prepare
+    from runners.tune_results import facts
     from runners.tune_runs import marked, plan_tuning
+    from runners.tune_weights import drop_losing_weights
 
     engine = make_engine(options)
     benchmark = choose_benchmark(options)
@@ -107,11 +119,13 @@ def compare(options: argparse.Namespace) -> int:
         tuned: dict[str, dict[str, Any]] = {}
         if tuning is not None:
             try:
-                chosen, tuned = _tune(tuning, chosen, output.folder)
+                found = _trials(tuning, output.folder)
             except KeyboardInterrupt:
                 return 130
+            chosen, tuned = _chosen(found, chosen), {each.method: facts(each, tuning) for each in found}
             write_json(output.folder / "config.json", {**resolved(options), "tuned": tuned})
             plan = prepared.plan(chosen)
+            drop_losing_weights(found, plan, output.folder)
         plan = [marked(spec, tuned.get(spec.method.name) if spec.method else None) for spec in plan]
         try:
             statuses = _execute(plan)
@@ -150,9 +164,9 @@ def _describe(plan: Sequence[RunSpec], prepared: Prepared, tuning: Tuning | None
         print(f"{len(plan)} runs, follows from what they choose.")
 
 
-def _tune(tuning: Tuning, chosen: Sequence[Chosen], output: Path) -> tuple[list[Chosen], dict[str, dict[str, Any]]]:
-    """Run the trials; return the methods as chosen, and for the records how each came to its values."""
-    from runners.tune_results import facts, outcomes, table, write_table
+def _trials(tuning: Tuning, output: Path) -> list[Outcome]:
+    """Run the trials; return what came of them, method by method."""
+    from runners.tune_results import outcomes, table, write_table
     from runners.tune_runs import settled
 
     if "interrupted" in _execute(tuning.runs, settled):
@@ -160,6 +174,11 @@ def _tune(tuning: Tuning, chosen: Sequence[Chosen], output: Path) -> tuple[list[
     found = outcomes(tuning)
     write_table(found, tuning, output / "tuning.csv")
     print("\n\n".join(table(outcome, tuning) for outcome in found), end="\n\n", flush=True)
+    return found
+
+
+def _chosen(found: Sequence[Outcome], chosen: Sequence[Chosen]) -> list[Chosen]:
+    """Return the methods with the values that won, without those of which no trial is done."""
     best = {outcome.method: outcome.best_trial for outcome in found}
     kept = []
     for each in chosen:
@@ -168,7 +187,7 @@ def _tune(tuning: Tuning, chosen: Sequence[Chosen], output: Path) -> tuple[list[
             kept.append(trial.chosen)
         elif each[0].name not in best:
             kept.append(each)
-    return kept, {outcome.method: facts(outcome, tuning) for outcome in found}
+    return kept
 
 
 def _execute(plan: Sequence[RunSpec], settled: Callable[[RunSpec], bool] | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -26,6 +27,7 @@ class Engine:
         gradient_checkpointing: Recompute activations in the backward pass.
         gradient_cache: Joint losses: encode without gradients first, then again micro-batch by micro-batch with them,
             so that memory is a micro-batch's (Gao et al. 2021, arXiv 2101.06983).
+        cross_entropy: ``torch``, or ``liger``, Liger's fused kernel: for cross-entropies over the vocabulary.
         checkpoint_seconds: Seconds between checkpoints.
         tensorboard: Also write TensorBoard events.
         processes: Processes that train a run together, each on a part of every batch.
@@ -37,6 +39,7 @@ class Engine:
     micro_batch: int | None = None
     gradient_checkpointing: bool = False
     gradient_cache: bool = False
+    cross_entropy: Literal["torch", "liger"] = "torch"
     checkpoint_seconds: float = 300.0
     tensorboard: bool = False
     processes: int = 1
@@ -72,6 +75,25 @@ def choose_precision(wanted: str, device: str) -> Precision:
     if wanted == "auto":
         return "bfloat16" if device == "cuda" else "float32"
     return "bfloat16" if wanted == "bfloat16" else "float32"
+
+
+def check_cross_entropy(kernel: str, device: str) -> None:
+    """Refuse Liger's kernel where it cannot run.
+
+    Raises:
+        Problem: the device is no GPU (Triton's interpreter will do, ``TRITON_INTERPRET=1``), or Liger is missing.
+    """
+    if kernel != "liger":
+        return
+    if device != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise Problem(
+            f"--cross-entropy liger: its Triton kernels need a GPU, and the device is {device}",
+            "Use --cross-entropy torch, the default: the numbers are the same.",
+        )
+    if find_spec("liger_kernel") is None:
+        raise Problem(
+            "--cross-entropy liger: liger_kernel is not installed", "pip install -e '.[liger]' -c constraints.txt"
+        )
 
 
 def check_processes(processes: int, device: str, deepspeed: str | None) -> None:

@@ -30,7 +30,7 @@ SUMMARY = "score one encoder on the STS tasks, or on any MTEB tasks"
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    from runners.options import add_benchmark_options, add_engine_options
+    from runners.options import add_benchmark_options, add_engine_options, add_finished_options
 
     result = argparse.ArgumentParser(prog="genembench evaluate", description=SUMMARY, allow_abbrev=False)
     result.add_argument(
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR|sentence-transformers:PATH|llm2vec:PATH+PATH|tfidf",
         help="a run's folder or its encoder, a finished model (LLM2Vec's as published), or a bag of words",
     )
+    add_finished_options(result)
     add_benchmark_options(result)
     add_engine_options(result, training=False, processes=True)
     result.add_argument(
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
     engine = make_engine(options)
     benchmark = choose_benchmark(options)
     silence()
-    encoder = _load(options.encoder, benchmark, engine)
+    encoder = _load(options, benchmark, engine)
     if engine.processes > 1 and not isinstance(encoder, Encoder):
         raise Problem(
             f"--processes {engine.processes}: {options.encoder} is no encoder of ours, and runs on one",
@@ -118,7 +119,8 @@ def main(arguments: Sequence[str]) -> int:
         found = benchmark.average({task: score.score for task, score in scores.items()})
         _write(output.folder / "scores.csv", benchmark.tasks, scores, found)
         facts = {"encoder": options.encoder, "evaluation_address": address, "benchmark": benchmark.address}
-        write_json(output.folder / "evaluation.json", facts | {"precision": encoder.precision, "finished": now()})
+        facts |= {"precision": encoder.precision, "trust_remote_code": options.trust_remote_code, "finished": now()}
+        write_json(output.folder / "evaluation.json", facts)
         moved = _sensitivity(options, encoder, benchmark, engine, output.folder) if options.sensitivity else ""
     for average in found:
         print(f"{average.name} {average.score:.2f}")
@@ -144,9 +146,10 @@ def _sensitivity(
     def load(*, precision: str | None = None, batch_size: int | None = None) -> TextEncoder:
         if batch_size is not None:
             where = options.encoder.removeprefix(SentenceTransformersModel.prefix)
-            return SentenceTransformerEncoder(where, engine.device, batch_size=batch_size)
+            trusted = options.trust_remote_code
+            return SentenceTransformerEncoder(where, engine.device, batch_size=batch_size, trust_remote_code=trusted)
         chosen = engine.precision if precision is None else choose_precision(precision, engine.device)
-        return _load(options.encoder, benchmark, replace(engine, precision=chosen))
+        return _load(options, benchmark, replace(engine, precision=chosen))
 
     on_gpu = engine.device == "cuda"
     settings, left_out = settings_of(encoder, load, cuda=on_gpu, bfloat16=options.sensitivity_bfloat16)
@@ -155,14 +158,15 @@ def _sensitivity(
     return report(found, left_out, tasks_left_out)
 
 
-def _load(given: str, benchmark: Benchmark, engine: Engine) -> TextEncoder:
+def _load(options: argparse.Namespace, benchmark: Benchmark, engine: Engine) -> TextEncoder:
+    given = options.encoder
     from benchmarks import lexical
     from runners.finished import finished_model, is_finished
 
     if given == lexical.NAME:
         return lexical.TfidfEncoder(benchmark.texts())
     if is_finished(given):
-        return finished_model(given).load(engine)
+        return finished_model(given, trust_remote_code=options.trust_remote_code).load(engine)
     from methods.encoder import load_encoder
 
     return load_encoder(given, device=engine.device, precision=engine.precision)

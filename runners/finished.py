@@ -53,6 +53,7 @@ class SentenceTransformersModel:
 
     prefix: ClassVar[str] = "sentence-transformers:"
     where: str
+    trust_remote_code: bool = False
 
     @property
     def given(self) -> str:
@@ -67,7 +68,7 @@ class SentenceTransformersModel:
     @property
     def address(self) -> str:
         """Hash of the folder's files, or of hub id and commit."""
-        return finished_address(self.where)
+        return finished_address(self.where, trust_remote_code=self.trust_remote_code)
 
     def precision(self, engine: Engine) -> str:
         """Its own, whatever the engine's is."""
@@ -75,13 +76,19 @@ class SentenceTransformersModel:
 
     def load(self, engine: Engine) -> SentenceTransformerEncoder:
         """Load it on the engine's device."""
-        return SentenceTransformerEncoder(self.where, engine.device)
+        return SentenceTransformerEncoder(self.where, engine.device, trust_remote_code=self.trust_remote_code)
 
 
-KINDS: Mapping[str, Callable[[str], FinishedModel]] = {
+def _published(where: str, trust_remote_code: bool) -> PublishedModel:
+    # Its weights are loaded into the library's classes: none of its code is run.
+    return find_published(where)
+
+
+KINDS: Mapping[str, Callable[[str, bool], FinishedModel]] = {
     SentenceTransformersModel.prefix: SentenceTransformersModel,
-    PublishedModel.prefix: find_published,
+    PublishedModel.prefix: _published,
 }
+"""By prefix: from what stands behind it, and whether code that the model brings may be run."""
 
 
 def is_finished(name: str) -> bool:
@@ -89,21 +96,22 @@ def is_finished(name: str) -> bool:
     return name.startswith(tuple(KINDS))
 
 
-def finished_model(name: str) -> FinishedModel:
-    """Find the finished model of a name that `is_finished`.
+def finished_model(name: str, *, trust_remote_code: bool = False) -> FinishedModel:
+    """Find the finished model of a name that `is_finished`; ``trust_remote_code`` lets code that it brings run.
 
     Raises:
         Problem: what stands behind the prefix cannot be used; some kinds say so only when they are asked for more.
     """
     prefix = next(prefix for prefix in KINDS if name.startswith(prefix))
-    return KINDS[prefix](name.removeprefix(prefix))
+    return KINDS[prefix](name.removeprefix(prefix), trust_remote_code)
 
 
-def split_methods(names: Sequence[str]) -> tuple[list[str], list[FinishedModel]]:
+def split_methods(names: Sequence[str], *, trust_remote_code: bool = False) -> tuple[list[str], list[FinishedModel]]:
     """Tell methods from finished models, and find these.
 
     Raises:
         Problem: as `finished_model`.
     """
     methods = [name for name in names if not is_finished(name)]
-    return methods, [finished_model(name) for name in names if is_finished(name)]
+    finished = [name for name in names if is_finished(name)]
+    return methods, [finished_model(name, trust_remote_code=trust_remote_code) for name in finished]

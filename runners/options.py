@@ -20,6 +20,8 @@ from genembench.settings import read_settings
 REPEATED = {"set", "map", "method_file", "tune"}
 # Facts that a record, or a written config.json, holds beside the options.
 FACTS = {"tuned"}
+FROM_PRESET = "from_preset"
+"""In what is written of a command: which settings of ``set`` its preset made, that is a file or the demo's."""
 
 
 def words(text: str) -> list[str]:
@@ -78,6 +80,12 @@ def add_engine_options(
             "--gradient-cache", action="store_true", help="in-batch losses with the memory of one micro-batch"
         )
         parser.add_argument(
+            "--cross-entropy",
+            choices=["torch", "liger"],
+            default="torch",
+            help="over the vocabulary: torch's (default), or Liger's fused kernel, on a GPU; needs liger-kernel",
+        )
+        parser.add_argument(
             "--checkpoint-seconds", type=seconds, default=300.0, metavar="S", help="between checkpoints (300)"
         )
         parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
@@ -97,6 +105,15 @@ def add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tasks", type=words, metavar="TASK,...", help="only these tasks")
     parser.add_argument("--skip-tasks", type=words, default=[], metavar="TASK,...", help="all but these tasks")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="read <Task>.test.jsonl[.gz] here, not the hub")
+
+
+def add_finished_options(parser: argparse.ArgumentParser) -> None:
+    """Options of finished models."""
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python code that a sentence-transformers model brings in its folder",
+    )
 
 
 def positive(text: str) -> int:
@@ -152,7 +169,15 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     tokens = []
     values = read_settings(Path(file), "--config")
     # A run's own record holds the options that repeat just this run.
-    values = values["configuration"] if isinstance(values.get("configuration"), dict) else values
+    recorded = isinstance(values.get("configuration"), dict)
+    values = dict(values["configuration"]) if recorded else values
+    replaced = _given("--preset", arguments)
+    if recorded and replaced and values.get("set") and FROM_PRESET not in values:
+        raise Problem(
+            f"--preset beside {file}: it does not say which of its settings came from its preset: {values['set']}",
+            "Leave out --preset, or write the options that you want into a file of your own.",
+        )
+    from_preset = _take_from_preset(values)
     for key, value in values.items():
         name = key.replace("-", "_")
         if name in FACTS:
@@ -160,10 +185,26 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
         if name not in known:
             raise unknown(f"option in {file}:", key, [dest.replace("_", "-") for dest in known])
         flag = f"--{name.replace('_', '-')}"
-        given = any(token == flag or token.startswith(f"{flag}=") for token in arguments)
-        if name in REPEATED or not given:
+        if name in REPEATED or not _given(flag, arguments):
             tokens += _tokens(flag, known[name], value)
-    return parser.parse_args([*tokens, *arguments])
+    options = parser.parse_args([*tokens, *arguments])
+    if from_preset and not replaced:
+        options.from_preset = from_preset
+    return options
+
+
+def _given(flag: str, arguments: Sequence[str]) -> bool:
+    return any(token == flag or token.startswith(f"{flag}=") for token in arguments)
+
+
+def _take_from_preset(values: dict[str, Any]) -> list[str]:
+    """Take out of ``set`` what a written configuration has from its preset: another preset replaces it."""
+    found, listed = values.pop(FROM_PRESET, []), values.get("set")
+    if not (isinstance(found, list) and isinstance(listed, list)):
+        return []
+    # What somebody changed since is his own.
+    values["set"] = [setting for setting in listed if setting not in found]
+    return [setting for setting in found if setting in listed]
 
 
 def _tokens(flag: str, action: argparse.Action, value: Any) -> list[str]:

@@ -18,6 +18,7 @@ from runners.addresses import evaluation_address, preparation_address, run_addre
 from runners.backbones import Backbone
 from runners.engine import Engine
 from runners.finished import FinishedModel
+from runners.options import FROM_PRESET
 from runners.outcomes import StageData
 from runners.records import read_status
 from runners.spec import MethodChoice, RunSpec
@@ -71,7 +72,10 @@ class Planner:
 
     def _finished(self, model: FinishedModel) -> RunSpec:
         where = evaluation_address(model.address, self._benchmark_address, model.precision(self.engine))
-        return self._spec(f"{model.name.replace('/', '--')}-{where[:10]}", model.name, finished=model.given)
+        trusted = bool(self.configuration.get("trust_remote_code"))
+        return self._spec(
+            f"{model.name.replace('/', '--')}-{where[:10]}", model.name, finished=model.given, trust_remote_code=trusted
+        )
 
     def _untrained(self, choice: MethodChoice, entry: MethodEntry, method: Method) -> RunSpec:
         assert self.backbone is not None
@@ -135,6 +139,8 @@ class Planner:
         # was set only this method's values: a value for a method that takes no part is refused.
         chosen = values["method"].overrides if values["method"] else {}
         own = {"methods": [name], "method": name, "set": [f"{name}.{key}={value}" for key, value in chosen.items()]}
+        made = self.configuration.get(FROM_PRESET, ())
+        own[FROM_PRESET] = [setting for setting in made if setting.startswith(f"{name}.")]
         if values["asked"]:
             own |= {"budget": values["budget_label"], "seeds": [values["seed"]], "seed": values["seed"]}
         return RunSpec(

@@ -16,9 +16,9 @@ from genembench.problem import Problem
 from methods.contract import Method
 from methods.registry import MethodEntry, discover, parse_overrides
 from runners.backbones import Backbone, resolve_backbone
-from runners.engine import Engine, check_processes, choose_device, choose_precision
+from runners.engine import Engine, check_cross_entropy, check_processes, choose_device, choose_precision
 from runners.finished import FinishedModel, split_methods
-from runners.options import mappings, resolved
+from runners.options import FROM_PRESET, mappings, resolved
 from runners.plan import Estimate, Planner
 from runners.presets import load_preset
 from runners.processes import launched
@@ -33,7 +33,7 @@ def make_engine(options: argparse.Namespace) -> Engine:
     """Resolve device and precision.
 
     Raises:
-        Problem: a GPU was asked for and there is none, or processes that cannot be started.
+        Problem: a GPU was asked for and there is none, or processes or a kernel that cannot be started.
     """
     device = choose_device(options.device)
     # Options are called as the engine's fields; `evaluate` has only some of them.
@@ -48,6 +48,7 @@ def make_engine(options: argparse.Namespace) -> Engine:
         # Each copy of this command brings one process, on its own machine.
         given["processes"] = launch.world
     check_processes(1 if launch else given.get("processes", 1), device, given.get("deepspeed"))
+    check_cross_entropy(given.get("cross_entropy", "torch"), device)
     return Engine(**given | {"device": device, "precision": choose_precision(options.precision, device)})
 
 
@@ -70,8 +71,12 @@ def choose_methods(names: Sequence[str], options: argparse.Namespace) -> list[Ch
     entries = [registry.get(name) for name in dict.fromkeys(names)]
     preset = load_preset(options.preset, registry)
     # From here on the options say it in full: what is recorded can be run again without the file.
-    options.preset, options.set = preset.base, [*preset.settings(entries), *options.set]
+    made, own = [*preset.settings(entries), *getattr(options, FROM_PRESET, ())], parse_overrides(options.set, entries)
+    options.preset, options.set = preset.base, [*made, *options.set]
     overrides = parse_overrides(options.set, entries)
+    # So that another preset can take their place where the record is given as --config; what is set stays.
+    targets = {f"{name}.{key}" for name, keys in own.items() for key in keys}
+    options.from_preset = [setting for setting in made if setting.partition("=")[0] not in targets]
     chosen = []
     for entry in entries:
         name = entry.name
@@ -172,7 +177,7 @@ def prepare(
     Raises:
         Problem: whatever the user has to mend.
     """
-    methods, finished = split_methods(names)
+    methods, finished = split_methods(names, trust_remote_code=getattr(options, "trust_remote_code", False))
     asked, tune = list(options.set), getattr(options, "tune", [])
     chosen = choose_methods(methods, options)
     budgets = parse_budgets([options.budget]) if options.budget else []

@@ -20,6 +20,7 @@ from benchmarks.training_data import TrainingData
 from genembench.problem import Problem
 from methods.contract import Example, Recipe, Stage, Start, Trainable
 from methods.parts.adapt import unwrapped
+from methods.parts.cross_entropy import computing_by
 from methods.parts.head import Head
 from methods.parts.ledger import charging
 from methods.parts.losses import LossTerm
@@ -166,7 +167,8 @@ def _pretrain(settings: Pretraining, data: TrainingData, folder: Path, engine: E
     held_out = max(1, min(round(HELD_OUT * len(data)), 500)) if len(data) > 1 else 0
     trained_on, rest = data.take(len(data) - held_out), data.rows[len(data) - held_out :]
     stage = NextToken(settings, tuple(row["text"] for row in trained_on.rows), engine.torch_device)
-    trained = stage.build()
+    with computing_by(engine.cross_entropy):
+        trained = stage.build()
     with Progress(label, 0, "step") as bar:
 
         def show(done: int, steps: int, loss: float) -> None:

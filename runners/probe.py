@@ -26,7 +26,7 @@ SUMMARY = "time the encoders of recorded runs, and write inference.json beside e
 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
-    from runners.options import add_engine_options
+    from runners.options import add_engine_options, add_finished_options
 
     result = argparse.ArgumentParser(
         prog="genembench probe",
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or an output folder")
     result.add_argument("--data-dir", metavar="DIR", help="where the test pairs are now, if they were moved")
     result.add_argument("--backbone", metavar="PATH", help="where the backbone is now, if it was moved")
+    add_finished_options(result)
     add_engine_options(result, training=False)
     return result
 
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     from runners.worker import silence
 
     silence()
-    runs = open_runs(options.runs, {"data_dir": options.data_dir, "backbone": options.backbone}, [])
+    moved = {"data_dir": options.data_dir, "backbone": options.backbone}
+    runs = open_runs(options.runs, moved, [], trust_remote_code=options.trust_remote_code)
     refused: list[Problem] = []
     for number, run in enumerate(runs, 1):
         try:

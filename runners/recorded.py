@@ -22,7 +22,7 @@ from methods.registry import MethodEntry, discover
 from runners.backbones import resolve_backbone
 from runners.demo import DEMO
 from runners.engine import Engine, Precision, choose_device
-from runners.finished import finished_model
+from runners.finished import FinishedModel, finished_model
 from runners.options import parse
 from runners.prepare import choose_benchmark, load_data
 
@@ -30,20 +30,23 @@ MOVABLE = ("backbone", "benchmark", "data_dir", *KINDS)
 """Options of the recorded command that may be given anew, because what they name was moved."""
 
 
-def open_runs(paths: list[Path], moved: Mapping[str, Any], method_files: list[str]) -> list[RecordedRun]:
+def open_runs(
+    paths: list[Path], moved: Mapping[str, Any], method_files: list[str], *, trust_remote_code: bool = False
+) -> list[RecordedRun]:
     """Read the records under ``paths``: run folders or output folders.
 
     Args:
         paths: Each a run folder, a ``runs`` folder, or an output folder.
         moved: New values of `MOVABLE` options; None for what stands where it stood.
         method_files: Files of methods, in place of those that the record names.
+        trust_remote_code: Whether code that finished models bring is run; what a record says of it is its maker's.
 
     Raises:
         Problem: there are none, or one cannot be read.
     """
     for path in paths:
         _refuse_unscored(path)
-    return [RecordedRun(record, dict(moved), list(method_files)) for record in read_records(paths)]
+    return [RecordedRun(each, dict(moved), list(method_files), trust_remote_code) for each in read_records(paths)]
 
 
 def _refuse_unscored(folder: Path) -> None:
@@ -69,6 +72,7 @@ class RecordedRun:
     record: Record
     moved: Mapping[str, Any]
     method_files: list[str] = field(default_factory=list)
+    trust_remote_code: bool = False
 
     @property
     def folder(self) -> Path:
@@ -176,10 +180,15 @@ class RecordedRun:
             folder = _from_cache(given)
         return folder
 
+    @property
+    def finished(self) -> FinishedModel:
+        """The finished model that the record is of."""
+        return finished_model(self.options.methods[0], trust_remote_code=self.trust_remote_code)
+
     def encoder(self, engine: Engine) -> TextEncoder:
         """Load the encoder that was scored."""
         if self.record.finished_model:
-            return finished_model(self.options.methods[0]).load(engine)
+            return self.finished.load(engine)
         return make_encoder(
             self.record.method.name,
             self.method,

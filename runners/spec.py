@@ -53,6 +53,7 @@ class RunSpec:
         label: Short name for progress lines.
         method: The method; None for a finished model.
         finished: A finished model with its prefix (`runners.finished`); None for a method.
+        trust_remote_code: Whether code that a finished model brings is run.
         backbone: What the method starts from.
         budget_label: The budget as given; "0" where nothing is trained.
         asked: Cap per data kind.
@@ -74,6 +75,7 @@ class RunSpec:
     label: str
     method: MethodChoice | None
     finished: str | None
+    trust_remote_code: bool = False
     backbone: Backbone | None
     budget_label: str
     asked: Mapping[str, int]

@@ -16,6 +16,7 @@ from genembench.problem import Problem
 from methods.contract import Example, Stage, Trainable
 from methods.encoder import files_hash
 from methods.parts.backbone import attention_kernel, load_model, load_tokenizer
+from methods.parts.cross_entropy import computing_by
 from runners import snapshots
 from runners.engine import Engine
 from runners.meter import Costs
@@ -160,7 +161,8 @@ def train_stage(
 
 def _build(stage: Stage, start: FromFiles, seed: int) -> Trainable:
     torch.manual_seed(derive(seed, stage.name, "build"))
-    return stage.build(start)
+    with computing_by(start.engine.cross_entropy):
+        return stage.build(start)
 
 
 def finish_snapshot(stage: Stage, snapshot: Path, folder: Path, *, start: FromFiles, seed: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.budget import Budget, parse_budgets
 from genembench.problem import Problem, did_you_mean, unknown
-from runners.options import words
+from runners.options import FROM_PRESET, words
 
 if TYPE_CHECKING:
     from runners.prepare import Chosen
@@ -100,7 +100,9 @@ def read_axes(
     if not options.triplets:
         raise Problem("--tune chooses on held-out triplets, and none were given", "Add --triplets FILE.")
     tuned = {f"{name}.{key}" for name, each in axes.items() for axis in each for key in axis.keys}
-    options.set = [setting for setting in options.set if setting.partition("=")[0] not in tuned]
+    for name in ("set", FROM_PRESET):
+        kept = [setting for setting in getattr(options, name, ()) if setting.partition("=")[0] not in tuned]
+        setattr(options, name, kept)
     return axes
 
 

@@ -34,7 +34,7 @@ SUMMARY = "check a run's record against its files, score its encoder again, and 
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     from benchmarks.kinds import KINDS
-    from runners.options import add_engine_options
+    from runners.options import add_engine_options, add_finished_options
 
     result = argparse.ArgumentParser(
         prog="genembench verify",
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     for kind in KINDS.values():
         moved.add_argument(kind.flag, metavar="FILE", help=f"the training {kind.noun}")
     result.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    add_finished_options(result)
     add_engine_options(result, training=False)
     return result
 
@@ -88,7 +89,8 @@ def main(arguments: Sequence[str]) -> int:
     from runners.recorded import MOVABLE, open_runs
     from runners.verify_retrain import refuse_place
 
-    runs = open_runs([options.run], {name: getattr(options, name) for name in MOVABLE}, options.method_file)
+    moved, trusted = {name: getattr(options, name) for name in MOVABLE}, options.trust_remote_code
+    runs = open_runs([options.run], moved, options.method_file, trust_remote_code=trusted)
     if len(runs) != 1:
         raise Problem(f"{options.run} holds {len(runs)} runs", "Give the folder of one: runs/<id>.")
     run, found = runs[0], Checklist()

@@ -12,7 +12,6 @@ from methods.encoder import encoder_address, files_hash
 from methods.registry import stage_source
 from runners.addresses import evaluation_address, preparation_address, run_address, training_address
 from runners.checklist import Checklist
-from runners.finished import finished_model
 from runners.recorded import RecordedRun
 from runners.records import environment
 
@@ -204,14 +203,14 @@ def _check_benchmark(run: RecordedRun, found: Checklist) -> None:
 def _encoder_address(run: RecordedRun) -> str:
     """Address of the encoder at hand, with the source that the record names."""
     if run.record.finished_model:
-        return finished_model(run.options.methods[0]).address
+        return run.finished.address
     return encoder_address(run.weights_hash, run.method, run.record.method.source)
 
 
 def _recorded_precision(run: RecordedRun) -> str:
     if run.record.finished_model:
         engine = run.engine("cpu", str(run.record.engine.get("precision", "auto")))
-        return finished_model(run.options.methods[0]).precision(engine)
+        return run.finished.precision(engine)
     return str(run.record.engine.get("precision"))
 
 

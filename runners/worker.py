@@ -123,7 +123,8 @@ class _Run:
     def go(self) -> None:
         spec = self.spec
         if spec.finished is not None:
-            self._evaluate(finished_model(spec.finished).load(spec.engine))
+            found = finished_model(spec.finished, trust_remote_code=spec.trust_remote_code)
+            self._evaluate(found.load(spec.engine))
             return
         make = self._train()
         if spec.benchmark is not None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from genembench.problem import Problem
+from methods.parts.cross_entropy import chosen, soft_capped
 from methods.parts.ledger import charge
 from methods.parts.modes import evaluating
 
@@ -30,7 +30,8 @@ class Head:
     synchronised; a stage that trains the head keeps ``linear`` in its module as well.
 
     Args:
-        model: A causal language model with its head.
+        model: A causal language model with its head. Log-probabilities are computed by the cross-entropy that is
+            chosen now (`methods.parts.cross_entropy`), torch's unless a run says otherwise.
 
     Raises:
         Problem: its logits are not what its head makes of its last hidden states.
@@ -46,6 +47,7 @@ class Head:
         self._scale = float(getattr(config, "logit_scale", None) or 1) / float(
             getattr(config, "logits_scaling", None) or 1
         )
+        self._cross_entropy = chosen()
         self._check()
 
     def _check(self) -> None:
@@ -74,12 +76,11 @@ class Head:
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Hidden states to logits ``[M, V]`` in float32."""
+        return soft_capped(self._uncapped(hidden_MD), self._softcap)
+
+    def _uncapped(self, hidden_MD: Tensor) -> Tensor:
         logits_MV: Tensor = self.linear(hidden_MD).float()
-        if self._scale != 1:
-            logits_MV = logits_MV * self._scale
-        if self._softcap:
-            logits_MV = torch.tanh(logits_MV / self._softcap) * self._softcap
-        return logits_MV
+        return logits_MV if self._scale == 1 else logits_MV * self._scale
 
     def token_logp(self, hidden_MD: Tensor, ids_M: Tensor) -> Tensor:
         """``log p(id)`` at each position ``[M]``, in nats, float32, with gradients for hidden states and weights."""
@@ -108,7 +109,7 @@ class Head:
         return result
 
     def _logp(self, hidden_ND: Tensor, ids_N: Tensor) -> Tensor:
-        return -functional.cross_entropy(self.logits(hidden_ND), ids_N, reduction="none")
+        return -self._cross_entropy(self._uncapped(hidden_ND), ids_N, self._softcap)
 
     def _charge(self, products: int, positions: int) -> None:
         # Two FLOPs per multiply-add.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.finished import SentenceTransformerEncoder, folder_address
+from benchmarks.finished import SentenceTransformerEncoder, finished_address, folder_address
 from genembench.problem import Problem
 
 
@@ -77,6 +77,46 @@ def test_what_is_no_model_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[{}]", encoding="utf-8")
     with pytest.raises(Problem, match="cannot be loaded"):
         SentenceTransformerEncoder(tmp_path)
+
+
+@pytest.fixture
+def with_code(tmp_path: Path) -> Path:
+    folder = tmp_path / "with-code"
+    folder.mkdir()
+    (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", "path": "", "type": "mine.Mine"}]))
+    (folder / "mine.py").write_text("raise SystemExit('it ran')")
+    return folder
+
+
+def test_code_that_a_model_brings_is_not_run_unless_it_is_trusted(with_code: Path) -> None:
+    for refused in (finished_address, SentenceTransformerEncoder):
+        with pytest.raises(Problem, match="brings Python code of its own") as caught:
+            refused(with_code)
+        assert "--trust-remote-code" in caught.value.hint
+    with pytest.raises(SystemExit, match="it ran"):
+        SentenceTransformerEncoder(with_code, "cpu", trust_remote_code=True)
+
+
+def test_the_address_holds_the_code_and_whether_it_runs(with_code: Path) -> None:
+    address = finished_address(with_code, trust_remote_code=True)
+    (with_code / "mine.py").write_text("pass")
+    changed = finished_address(with_code, trust_remote_code=True)
+    assert changed != address
+    # A class of the library, which the code beside it could replace.
+    (with_code / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Normalize"}]))
+    assert finished_address(with_code) == folder_address(with_code)
+    assert finished_address(with_code) != finished_address(with_code, trust_remote_code=True)
+    (with_code / "mine.py").unlink()
+    assert finished_address(with_code) == finished_address(with_code, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("file", ["modules.json", "0_Body/config.json"])
+def test_code_that_stands_elsewhere_is_refused(with_code: Path, file: str) -> None:
+    (with_code / "0_Body").mkdir()
+    (with_code / file).write_text('[{"type": "some-org/some.code--mine.Mine", "auto_map": {}}]')
+    with pytest.raises(Problem, match=r"names code of the hub's some-org/some\.code") as caught:
+        finished_address(with_code, trust_remote_code=True)
+    assert "Copy the .py files" in caught.value.hint
 
 
 def test_a_hub_out_of_reach_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from genembench.problem import Problem
 from methods.encoder import write_manifest
 from methods.registry import discover
 from runners.evaluate import main
+from tests.runners.exporting import export_to, plain
 
 
 @pytest.fixture
@@ -44,3 +47,24 @@ def test_an_encoder_whose_weights_are_not_numbers_is_a_problem(encoder: Path, ti
     save_file({name: value * float("nan") for name, value in weights.items()}, file, metadata={"format": "pt"})
     with pytest.raises(Problem, match="not finite"):
         main(_arguments(encoder, tiny_sts, tmp_path / "scores"))
+
+
+def test_an_export_that_brings_code_scores_as_the_encoder_did(
+    tiny_backbone: Path, tiny_sts: Path, tmp_path: Path
+) -> None:
+    """Bidirectional attention and an instruction: the library's own modules have neither."""
+    encoder = plain(tmp_path / "run", "llm2vec", tiny_backbone)
+    assert export_to(encoder, tmp_path / "exported").kind == "templated"
+    given = Path(f"sentence-transformers:{tmp_path / 'exported'}")
+    with pytest.raises(Problem, match="brings Python code of its own") as caught:
+        main(_arguments(given, tiny_sts, tmp_path / "refused"))
+    assert "--trust-remote-code" in caught.value.hint
+    assert main(_arguments(encoder, tiny_sts, tmp_path / "ours")) == 0
+    assert main([*_arguments(given, tiny_sts, tmp_path / "theirs"), "--trust-remote-code"]) == 0
+    ours, theirs = (
+        {row["task"]: float(row["score"]) for row in csv.DictReader((tmp_path / name / "scores.csv").open())}
+        for name in ("ours", "theirs")
+    )
+    assert len(set(theirs.values())) == 3  # two tasks and their mean
+    assert theirs == pytest.approx(ours, abs=0.01)
+    assert json.loads((tmp_path / "theirs" / "evaluation.json").read_text())["trust_remote_code"] is True

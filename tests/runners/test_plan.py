@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from runners.finished import finished_model
 from runners.options import parse
 from runners.plan import Estimate, Planner, describe
 from runners.prepare import choose_benchmark, make_engine, make_plan
+from runners.records import make_record
 from runners.spec import MethodChoice, RunSpec
 from tests.conftest import write_lines
 
@@ -151,6 +153,23 @@ def test_the_record_of_every_run_of_a_comparison_repeats_just_this_run(many: lis
             assert same.method.resolve()[1] == spec.method.resolve()[1]
         # And so does the record of the repetition.
         assert same.configuration == _again(same, tmp_path)[0].configuration
+
+
+def test_the_cross_entropy_is_recorded_repeated_and_no_part_of_an_address(
+    many: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr("runners.engine.find_spec", lambda name: name)
+    plain = _planned(parse(compare.parser(), many))[-1]
+    liger = _planned(parse(compare.parser(), [*many, "--cross-entropy=liger"]))[-1]
+    assert (liger.run, liger.stage_addresses) == (plain.run, plain.stage_addresses)
+    for spec, name in ((plain, "torch"), (liger, "liger")):
+        record = make_record(spec, status="failed", reason="", method={}, started="")
+        assert record["engine"]["cross_entropy"] == record["configuration"]["cross_entropy"] == name
+        assert _again(spec, tmp_path)[0].engine.cross_entropy == name
+    # Records of before this option was there.
+    earlier = {key: value for key, value in plain.configuration.items() if key != "cross_entropy"}
+    assert _again(replace(plain, configuration=earlier), tmp_path)[0].engine == plain.engine
 
 
 def test_of_what_was_set_a_record_holds_its_own_methods_values(many: list[str]) -> None:

@@ -181,7 +181,7 @@ def test_methods_of_a_file_of_ones_own_are_known_with_their_presets(tmp_path: Pa
         ({"*": {"learning_rate": [1]}}, "infonce-mean.learning_rate=[1]: not a valid value", "Allowed: float"),
         ({"infonce-mean": {"tuning": "half"}}, "infonce-mean.tuning=half: not a valid value", "Allowed: "),
         ({"infonce-mean": {"in_batch": True}}, "in_batch cannot be set on infonce-mean", "Siblings"),
-        ({"infonce-mean": {"learning_rate": -1}}, "learning_rate=-1.0 cannot be trained with", "above 0"),
+        ({"infonce-mean": {"learning_rate": -1}}, "infonce-mean.learning_rate=-1.0: not a valid value", "above 0"),
     ],
 )
 def test_what_a_method_does_not_have_or_take_is_refused(
@@ -215,3 +215,42 @@ def test_what_is_recorded_needs_no_file_and_gives_the_same_methods(file: Path, p
     # What is set on the command line is above what was recorded.
     last = choose_methods(METHODS, parse(parser(), [f"--config={file}", "--set=infonce-inbatch-mean.epochs=7"]))
     assert last[2][2].config()["epochs"] == 7
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_another_preset_takes_the_place_of_a_recorded_one_and_what_was_set_stays(file: Path, record: bool) -> None:
+    file.write_text(
+        json.dumps({"base": "small", "infonce-mean": {"batch_size": 8, "epochs": 3}, "*": {"temperature": 0.5}})
+    )
+    # The first is said again by hand, so it is set.
+    first, options = chosen(file, "--set=infonce-mean.batch_size=8", "--set=infonce-inbatch-mean.temperature=0.25")
+    for _ in range(2):
+        # Also where what is written was read from what was written.
+        written = resolved(options)
+        file.write_text(json.dumps({"configuration": written} if record else written))
+        again, options = chosen(None, f"--config={file}")
+        assert again == first
+    methods, options = chosen("paper", f"--config={file}")
+    assert options.preset == "paper"
+    paper, _ = chosen("paper")
+    set_by_hand: dict[str, dict[str, Any]] = {
+        "infonce-mean": {"batch_size": 8},
+        "infonce-inbatch-mean": {"temperature": 0.25},
+    }
+    for name, method in methods.items():
+        assert method.config() == paper[name].config() | set_by_hand.get(name, {})
+
+
+def test_settings_of_a_record_that_does_not_say_where_they_are_from_are_not_mixed_with_another_preset(
+    file: Path,
+) -> None:
+    configuration: dict[str, Any] = {"methods": ["infonce-mean"], "preset": "small", "set": ["infonce-mean.epochs=3"]}
+    file.write_text(json.dumps({"configuration": configuration}))
+    with pytest.raises(Problem, match=r"--preset beside .*mine\.json: .*infonce-mean\.epochs=3"):
+        chosen("paper", f"--config={file}")
+    assert values(chosen(None, f"--config={file}")[0], "epochs")["infonce-mean"] == 3
+    # In a file of one's own they stand above every preset.
+    file.write_text(json.dumps(configuration))
+    assert values(chosen("paper", f"--config={file}")[0], "epochs")["infonce-mean"] == 3
+    file.write_text(json.dumps({"configuration": configuration | {"set": []}}))
+    assert chosen("paper", f"--config={file}")[1].preset == "paper"

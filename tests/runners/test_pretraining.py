@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from benchmarks.training_data import TrainingData, load_training_data
 from genembench.problem import Problem
 from methods.parts.backbone import load_model, load_tokenizer
+from methods.parts.cross_entropy import KERNELS, by_torch
 from methods.parts.tokens import TokenRow
 from runners import interrupt, pretraining
 from runners.backbones import resolve_backbone
@@ -237,6 +238,21 @@ def test_micro_batches_and_recomputed_activations_train_the_same(
     engine = replace(ENGINE, micro_batch=3, gradient_checkpointing=True)
     pretrain(SETTINGS, data, tmp_path / "backbone", engine, "parts")
     assert losses(tmp_path / "backbone") == pytest.approx(losses(finished), rel=1e-3)
+
+
+def test_the_engines_cross_entropy_reaches_the_head(
+    data: TrainingData, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def stand_in(logits_NV: torch.Tensor, ids_N: torch.Tensor, softcap: float | None) -> torch.Tensor:
+        asked.append(softcap)
+        return by_torch(logits_NV, ids_N, softcap)
+
+    monkeypatch.setitem(KERNELS, "liger", stand_in)
+    pretrain(SETTINGS, data, tmp_path / "backbone", replace(ENGINE, cross_entropy="liger"), "another kernel")
+    assert set(asked) == {None}
+    assert equal(tmp_path / "backbone", finished)
 
 
 def test_the_address_follows_what_determines_the_weights(data: TrainingData) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from torch import Tensor
 
 from benchmarks.training_data import load_training_data
 from genembench.problem import Problem
+from methods.parts.cross_entropy import KERNELS, by_torch
 from methods.registry import discover
 from runners.backbones import resolve_backbone
 from runners.engine import Engine
@@ -45,6 +49,36 @@ def test_a_stage_is_trained_once_and_charged_to_the_run_that_paid(
     assert first.costs == again.costs == other.costs
     assert first.costs.optimizer_steps == 2
     assert [path.name for path in tmp_path.iterdir()] == ["address"]
+
+
+@pytest.mark.parametrize("chosen", ["torch", "liger"])
+def test_the_engines_cross_entropy_reaches_the_head(
+    chosen: Literal["torch", "liger"], tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def stand_in(logits_NV: Tensor, ids_N: Tensor, softcap: float | None) -> Tensor:
+        asked.append(tuple(logits_NV.shape))
+        return by_torch(logits_NV, ids_N, softcap)
+
+    monkeypatch.setitem(KERNELS, "liger", stand_in)
+    stage = discover().get("anchor-embedding").create("small", {"anchor_batch_size": "8"}).stages()[0]
+    rows = ({"query": "the cat", "document": "a dog"},) * 8
+    engine = Engine(cross_entropy=chosen)
+    train_stage(
+        stage,
+        "address",
+        label="test",
+        start=FromFiles(tiny_backbone, tiny_backbone, engine),
+        data=StageData("pairs", tuple(map(str, range(8))), rows),
+        engine=engine,
+        seed=0,
+        stages=tmp_path,
+        payer="run",
+        outcomes=[],
+    )
+    vocabulary = json.loads((tiny_backbone / "config.json").read_text())["vocab_size"]
+    assert {columns for _, columns in asked} == ({vocabulary} if chosen == "liger" else set())
 
 
 def test_weights_that_were_changed_are_not_reused(tiny_backbone: Path, tiny_triplets: Path, tmp_path: Path) -> None:

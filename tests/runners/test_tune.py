@@ -116,7 +116,7 @@ def test_values_become_the_methods_own() -> None:
         ([f"{MEAN}.in_batch=true"], [MEAN], "the name fixes it to False"),
         (["in_batch=true"], [MEAN], "unknown hyper-parameter in --tune in_batch=true"),
         (["lr=abc"], [MEAN], "learning_rate=abc: not a valid value\n  Allowed: float"),
-        (["epochs=0,1"], [MEAN], "epochs=0 cannot be trained with"),
+        (["epochs=0,1"], [MEAN], "infonce-mean.epochs=0: not a valid value\n  Allowed: 1 or more"),
         (["lr"], [MEAN], "--tune lr: not of the form KEY=A,B,..."),
         (["lr=,"], [MEAN], "--tune lr=,: not of the form"),
         ([".lr=1"], [MEAN], "--tune .lr=1: not of the form"),
@@ -254,14 +254,21 @@ def test_a_tuned_comparison(genembench: Command, base: list[str], tmp_path: Path
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) in (130, -signal.SIGTERM), (tmp_path / "terminal").read_text()
     assert not (output / "tuning.csv").exists()
-    before = {file: at for file, at in stamps(output).items() if file.endswith("safetensors")}
-    assert before
+    before = {file: at for file, at in stamps(output).items() if file.endswith("run.json")}
+    assert len(before) == 1
+    assert len(list(output.glob("stages/*/weights"))) == 1
 
     result = genembench(*command)
     assert result.returncode == 1, result.stderr  # every trial of one method diverges
     after = stamps(output)
     assert {file: after[file] for file in before} == before
     rows = trials_of(output)
+    # The weights of the trial that won, and of the other budget; those of the trial that lost are gone.
+    (lost,) = [row["run"] for row in rows[:2] if row["chosen"] == "no"]
+    made = [record(output, run.name) for run in output.glob("runs/infonce-*")]
+    kept = {each["training_address"] for each in made if each["status"] == "done" and each["run"] != lost}
+    assert {folder.parent.name for folder in output.glob("stages/*/weights")} == kept
+    assert (output / "runs" / lost / "metrics-contrast.jsonl").read_text().count("loss") == 1
     assert [(row["method"], row["trial"], row["learning_rate"], row["status"]) for row in rows] == [
         (MEAN, "1", "1e-3", "done"),
         (MEAN, "2", "1e-2", "done"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,22 @@ def test_a_micro_batch_in_which_nothing_is_masked_adds_nothing(tied: bool, backb
         found.append((terms["mntp"].item(), gradients(trained)))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     assert_gradients(found[1][1], found[0][1])
+
+
+@pytest.mark.parametrize("micro_batch", [None, 1])
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_step_in_which_nothing_is_masked_has_loss_0_and_moves_nothing(
+    tuning: str, micro_batch: int | None, backbone: Backbone, tmp_path: Path
+) -> None:
+    stage = stage_of(mntp_batch_size=2, tuning=tuning)
+    trained = build(stage, backbone(Kind("qwen2", tied=False, bos="none")))
+    before = {name: weight.clone() for name, weight in trained.module.state_dict().items()}
+    rows = [{"text": letter} for letter in "abc"]
+    trainer(stage, trained, rows, tmp_path / "run", micro_batch=micro_batch).train()
+    reports = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(report["loss"], report["gradient_norm"]) for report in reports] == [(0.0, 0.0)] * 2
+    for name, weight in trained.module.state_dict().items():
+        assert torch.equal(weight, before[name]), name
 
 
 # ---------------------------------------------------------------------------------------------------- what is trained
