@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from benchmarks.hub import hub_or_cache
 from benchmarks.protocol import Role
+from benchmarks.remote_code import CONFIGS, MODULES, elsewhere, mapped_code, module_code, read_modules
 from genembench.problem import Problem
 
-_MARK = "modules.json"
-_HINT = f"Give a folder that sentence-transformers saved (it holds {_MARK}) or a hub id such as organisation/model."
+_HINT = f"Give a folder that sentence-transformers saved (it holds {MODULES}) or a hub id such as organisation/model."
 
 
 PRECISION = "its own"
@@ -59,22 +59,21 @@ class SentenceTransformerEncoder:
         batch_size: int = 64,
         trust_remote_code: bool = False,
     ) -> None:
-        self._source, self._commit = _find(path_or_id, trust_remote_code)
-        self._trusted = trust_remote_code
-        self.name = self._source if self._commit else Path(self._source).resolve().name
+        self._found = found = _find(path_or_id, trust_remote_code)
+        self.name = found.source if found.commit else Path(found.source).resolve().name
         self._batch_size = batch_size
         from sentence_transformers import SentenceTransformer
 
-        with hub_or_cache() if self._commit else nullcontext(), _no_bars():
+        with hub_or_cache() if found.commit else nullcontext(), _no_bars():
             try:
                 self._model = SentenceTransformer(
-                    self._source, device=device, revision=self._commit, trust_remote_code=trust_remote_code
+                    found.source, device=device, revision=found.commit, trust_remote_code=trust_remote_code
                 )
             except Exception as error:  # A broken folder fails in whichever library reads the broken file.
                 if "trust_remote_code" in str(error) and not trust_remote_code:
-                    raise _untrusted(self._source) from error
+                    raise _untrusted(found.source) from error
                 what = str(error).splitlines()[0] if str(error) else ""
-                raise Problem(f"{self._source} cannot be loaded: {type(error).__name__}: {what}", _HINT) from error
+                raise Problem(f"{found.source} cannot be loaded: {type(error).__name__}: {what}", _HINT) from error
         if self._model.device.type == "cpu":
             self._model.float()
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
@@ -82,7 +81,7 @@ class SentenceTransformerEncoder:
     @cached_property
     def address(self) -> str:
         """Hash of the names and contents of the folder's files, code too; for a hub id, of the id and the commit."""
-        return _address(self._source, self._commit, self._trusted)
+        return _address(self._found)
 
     @cached_property
     def dimension(self) -> int:
@@ -104,14 +103,16 @@ def finished_address(path_or_id: str | Path, *, trust_remote_code: bool = False)
         Problem: There is no such folder, it holds no such model, it brings code that is not trusted, or the hub cannot
             be reached.
     """
-    return _address(*_find(path_or_id, trust_remote_code), trust_remote_code)
+    return _address(_find(path_or_id, trust_remote_code))
 
 
-def _address(source: str, commit: str | None, trusted: bool) -> str:
-    found = hashlib.sha256(f"{source}@{commit}".encode()).hexdigest() if commit else folder_address(Path(source))
-    # A library's class may stand in for code that is not run: then the same files compute something else.
-    runs_code = trusted and (commit is not None or any(Path(source).rglob("*.py")))
-    return hashlib.sha256(f"{found} with its code".encode()).hexdigest() if runs_code else found
+def _address(model: _Model) -> str:
+    if model.commit is None:
+        found = folder_address(Path(model.source))
+    else:
+        found = hashlib.sha256(f"{model.source}@{model.commit}".encode()).hexdigest()
+    # The same files compute something else where a class of the library stands in for the code that they name.
+    return hashlib.sha256(f"{found} with its code".encode()).hexdigest() if model.replaces else found
 
 
 @contextmanager
@@ -139,32 +140,48 @@ def folder_address(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _find(path_or_id: str | Path, trusted: bool) -> tuple[str, str | None]:
-    """Return a folder and None, or a hub id and the commit it stands for now; refuse code that is not trusted."""
-    path = Path(path_or_id)
+@dataclass(frozen=True)
+class _Model:
+    """What stands behind a name.
+
+    Attributes:
+        source: A folder, or a hub id.
+        commit: What the hub id stands for now; None for a folder.
+        replaces: Whether code is run that a class of the library could stand in for.
+    """
+
+    source: str
+    commit: str | None
+    replaces: bool
+
+
+def _find(path_or_id: str | Path, trusted: bool) -> _Model:
+    """Find a model and refuse code that is not trusted, or that its address would not hold."""
+    path, source = Path(path_or_id), str(path_or_id)
     if path.is_dir():
-        if not (path / _MARK).is_file():
-            raise Problem(f"{path} is no sentence-transformers model: it has no {_MARK}", _HINT)
-        _check_code(str(path), path / _MARK, trusted)
-        if trusted:
-            _refuse_code_elsewhere(path)
-        return str(path), None
-    if path.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(path_or_id)):
+        if not (path / MODULES).is_file():
+            raise Problem(f"{path} is no sentence-transformers model: it has no {MODULES}", _HINT)
+        file, commit = path / MODULES, None
+    elif path.exists() or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
         raise Problem(f"no model folder {path_or_id}", _HINT)
-    file = _mark_of(str(path_or_id))
-    _check_code(str(path_or_id), file, trusted)
-    # The hub's cache names a snapshot by its commit.
-    return str(path_or_id), file.parent.name
-
-
-def _check_code(source: str, modules: Path, trusted: bool) -> None:
-    """Raise a ``Problem`` where a model is made of classes that are not the library's own, and they are not trusted."""
-    try:
-        kinds = [str(module["type"]) for module in json.loads(modules.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # Who loads it says what is wrong with it.
-    if not trusted and any(not kind.startswith("sentence_transformers.") for kind in kinds):
+    else:
+        file = _modules_of(source)
+        # The hub's cache names a snapshot by its commit.
+        commit = file.parent.name
+    modules = read_modules(file)
+    own = module_code(modules)
+    if own and not trusted:
         raise _untrusted(source)
+    if not trusted:
+        return _Model(source, commit, replaces=False)
+    if commit is None:
+        configs = [each for name in CONFIGS for each in path.rglob(name)]
+    else:
+        configs = _configs_of(source, commit, {str(module.get("path", "")) for module in modules})
+    mapped = {config: mapped_code(config) for config in configs}
+    for named, references in [(file, own), *mapped.items()]:
+        _refuse_code_elsewhere(source, named, references)
+    return _Model(source, commit, replaces=any(mapped.values()))
 
 
 def _untrusted(source: str) -> Problem:
@@ -174,27 +191,41 @@ def _untrusted(source: str) -> Problem:
     )
 
 
-def _refuse_code_elsewhere(folder: Path) -> None:
-    """Raise a ``Problem`` where a folder's code is that of a repository on the hub: no address would hold it."""
-    for file in [folder / _MARK, *sorted(folder.rglob("config.json"))]:
-        found = re.search(r'"(\w[\w.-]*/\w[\w.-]*?)--[\w.]+"', file.read_text(encoding="utf-8", errors="replace"))
-        if found:
-            raise Problem(
-                f"{file} names code of the hub's {found[1]}, which may change there unseen",
-                f"Copy the .py files of {found[1]} into {folder}, and take '{found[1]}--' out of {file.name}.",
-            )
+def _refuse_code_elsewhere(source: str, file: Path, references: Iterable[str]) -> None:
+    """Raise a ``Problem`` where a model's code is that of another repository on the hub: no address would hold it."""
+    for found in filter(None, map(elsewhere, references)):
+        raise Problem(
+            f"{source}: {file.name} names code of the hub's {found}, which may change there unseen",
+            f"Have the model in a folder, copy the .py files of {found} into it, and take '{found}--' out of its "
+            f"{file.name}.",
+        )
 
 
-def _mark_of(model_id: str) -> Path:
+def _configs_of(model_id: str, commit: str, folders: Iterable[str]) -> list[Path]:
+    """Fetch those files of a model on the hub that may name code; few have them all."""
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    found = []
+    with hub_or_cache():
+        for folder in sorted({"", *folders}):
+            for name in CONFIGS:
+                with suppress(EntryNotFoundError):
+                    where = huggingface_hub.hf_hub_download(model_id, name, subfolder=folder or None, revision=commit)
+                    found.append(Path(where))
+    return found
+
+
+def _modules_of(model_id: str) -> Path:
     """Fetch the file that makes a repository on the hub a sentence-transformers model."""
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with hub_or_cache() as unreachable:
         try:
-            return Path(huggingface_hub.hf_hub_download(model_id, _MARK))
+            return Path(huggingface_hub.hf_hub_download(model_id, MODULES))
         except Exception as error:  # Not there, not allowed, not reachable: one answer to the user.
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
-                raise Problem(f"{model_id} is no sentence-transformers model: it has no {_MARK}", _HINT) from error
+                raise Problem(f"{model_id} is no sentence-transformers model: it has no {MODULES}", _HINT) from error
             reason = unreachable or str(error).splitlines()[0]
             raise Problem(f"could not load model {model_id} from the hub: {reason}", _HINT) from error

@@ -152,6 +152,11 @@ def load_encoder(
         weights = manifest_file.parent / manifest["weights"]
     except (ValueError, KeyError) as error:
         raise Problem(f"{manifest_file} cannot be read: {error}", "Train the encoder again.") from error
+    if not (weights / "config.json").is_file():
+        raise Problem(
+            f"{folder}: its weights are not at {weights.resolve()}",
+            "Copy the folders runs and stages together. A trial that lost a --tune has none: its stages are deleted.",
+        )
     registry = registry or discover([Path(method_file)] if method_file else [])
     entry = registry.get(name)
     try:

@@ -100,6 +100,7 @@ def compare(options: argparse.Namespace) -> int:
     # After the server has started: both sides import for seconds, at the same time.
     from runners.options import resolved
     from runners.prepare import choose_benchmark, make_engine, prepare
+    from runners.progress import say
     from runners.tune_results import facts
     from runners.tune_runs import marked, plan_tuning
     from runners.tune_weights import drop_losing_weights
@@ -125,7 +126,9 @@ def compare(options: argparse.Namespace) -> int:
             chosen, tuned = _chosen(found, chosen), {each.method: facts(each, tuning) for each in found}
             write_json(output.folder / "config.json", {**resolved(options), "tuned": tuned})
             plan = prepared.plan(chosen)
-            drop_losing_weights(found, plan, output.folder)
+            dropped = drop_losing_weights(found, plan, output.folder)
+            if dropped:
+                say(f"deleted the weights of {dropped} stage{'s' * (dropped > 1)} that only losing trials stood on")
         plan = [marked(spec, tuned.get(spec.method.name) if spec.method else None) for spec in plan]
         try:
             statuses = _execute(plan)

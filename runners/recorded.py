@@ -159,7 +159,8 @@ class RecordedRun:
         if not (folder / "config.json").is_file():
             raise Problem(
                 f"there are no weights at {folder.resolve()}",
-                "Copy the folders runs and stages together, or say where the backbone is with --backbone.",
+                "Copy the folders runs and stages together, or say where the backbone is with --backbone. "
+                "A trial that lost a --tune has none: its stages are deleted.",
             )
         return folder
 
@@ -182,8 +183,18 @@ class RecordedRun:
 
     @property
     def finished(self) -> FinishedModel:
-        """The finished model that the record is of."""
-        return finished_model(self.options.methods[0], trust_remote_code=self.trust_remote_code)
+        """The finished model that the record is of; no more of its code is run than the recorded run ran.
+
+        Raises:
+            Problem: the run was trusted with code, and this command is not.
+        """
+        recorded = bool(self.options.trust_remote_code)
+        if recorded and not self.trust_remote_code:
+            raise Problem(
+                f"{self.options.methods[0]} was scored with --trust-remote-code",
+                "Say it here too, if you trust the code that the model may bring: what a record says is its maker's.",
+            )
+        return finished_model(self.options.methods[0], trust_remote_code=recorded)
 
     def encoder(self, engine: Engine) -> TextEncoder:
         """Load the encoder that was scored."""

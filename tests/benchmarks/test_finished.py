@@ -74,7 +74,11 @@ def test_what_is_no_model_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(Problem, match=r"it has no modules\.json") as caught:
         SentenceTransformerEncoder(tmp_path)
     assert "hub id" in caught.value.hint
-    (tmp_path / "modules.json").write_text("[{}]", encoding="utf-8")
+    for content in ("", "{", "[]", "[{}]", "null", '{"type": 1}', '[{"type": 1}]'):
+        (tmp_path / "modules.json").write_text(content, encoding="utf-8")
+        with pytest.raises(Problem, match=r"modules\.json (cannot be read|names no modules)"):
+            finished_address(tmp_path)
+    (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Nothing"}]', encoding="utf-8")
     with pytest.raises(Problem, match="cannot be loaded"):
         SentenceTransformerEncoder(tmp_path)
 
@@ -102,21 +106,54 @@ def test_the_address_holds_the_code_and_whether_it_runs(with_code: Path) -> None
     (with_code / "mine.py").write_text("pass")
     changed = finished_address(with_code, trust_remote_code=True)
     assert changed != address
-    # A class of the library, which the code beside it could replace.
+    # A class of the library, beside code that nothing names.
     (with_code / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.models.Normalize"}]))
+    assert finished_address(with_code) == finished_address(with_code, trust_remote_code=True)
+    # And one that the code may replace.
+    (with_code / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "mine.Mine"}}))
     assert finished_address(with_code) == folder_address(with_code)
     assert finished_address(with_code) != finished_address(with_code, trust_remote_code=True)
-    (with_code / "mine.py").unlink()
-    assert finished_address(with_code) == finished_address(with_code, trust_remote_code=True)
 
 
-@pytest.mark.parametrize("file", ["modules.json", "0_Body/config.json"])
-def test_code_that_stands_elsewhere_is_refused(with_code: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", [{"type": "some-org/some.code--mine.Mine"}]),
+        ("0_Body/config.json", {"auto_map": {"AutoModel": "some-org/some.code--mine.Mine"}}),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["some-org/some.code--mine.Mine", None]}}),
+    ],
+)
+def test_code_that_stands_elsewhere_is_refused(with_code: Path, file: str, content: object) -> None:
     (with_code / "0_Body").mkdir()
-    (with_code / file).write_text('[{"type": "some-org/some.code--mine.Mine", "auto_map": {}}]')
+    (with_code / file).write_text(json.dumps(content))
     with pytest.raises(Problem, match=r"names code of the hub's some-org/some\.code") as caught:
         finished_address(with_code, trust_remote_code=True)
-    assert "Copy the .py files" in caught.value.hint
+    assert "copy the .py files" in caught.value.hint
+
+
+def test_files_on_the_hub_that_name_code_are_read_too(with_code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import EntryNotFoundError
+
+    (with_code / "modules.json").write_text(
+        json.dumps([{"path": "0_Body", "type": "sentence_transformers.models.Mine"}])
+    )
+    (with_code / "0_Body").mkdir()
+
+    def download(repo_id: str, filename: str, *, subfolder: str | None = None, revision: str | None = None) -> str:
+        file = with_code / (subfolder or "") / filename
+        if not file.exists():
+            raise EntryNotFoundError(f"no {file}")
+        return str(file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    plain = finished_address("some-org/model")
+    assert finished_address("some-org/model", trust_remote_code=True) == plain
+    (with_code / "0_Body" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "mine.Mine"}}))
+    assert finished_address("some-org/model") == plain
+    assert finished_address("some-org/model", trust_remote_code=True) != plain
+    (with_code / "0_Body" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "other/code--mine.Mine"}}))
+    with pytest.raises(Problem, match="names code of the hub's other/code"):
+        finished_address("some-org/model", trust_remote_code=True)
 
 
 def test_a_hub_out_of_reach_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
