@@ -42,7 +42,7 @@ def _runs(planner: Planner, *names: str, budgets: str = "20,40", finished: tuple
 
 def _finished(folder: Path) -> str:
     folder.mkdir(parents=True)
-    (folder / "modules.json").write_text("[]")
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.Normalize"}]')
     return str(folder)
 
 
@@ -64,7 +64,7 @@ def test_a_finished_model_is_called_by_its_folder_however_the_path_is_written(pl
     (slash,) = _runs(planner, finished=(path + "/",))
     assert plain.run == slash.run
     assert plain.label == "minilm"
-    (Path(path) / "modules.json").write_text("[ ]")
+    (Path(path) / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
     (changed,) = _runs(planner, finished=(path,))
     assert changed.run != plain.run
 
