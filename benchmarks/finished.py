@@ -170,9 +170,9 @@ def _find(path_or_id: str | Path, trusted: bool) -> _Model:
         commit = file.parent.name
     modules = read_modules(file)
     own = module_code(modules)
-    if own and not trusted:
-        raise _untrusted(source)
     if not trusted:
+        if own:
+            raise _untrusted(source)
         return _Model(source, commit, replaces=False)
     if commit is None:
         configs = [each for name in CONFIGS for each in path.rglob(name)]

@@ -26,9 +26,7 @@ def read_modules(file: Path) -> list[dict[str, Any]]:
         modules = [dict(module) for module in found]
         whole = bool(modules) and all(isinstance(module["type"], str) for module in modules)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Problem(
-            f"{file} cannot be read: {type(error).__name__}: {error}", "Save or copy the model again."
-        ) from error
+        raise Problem(f"{file} cannot be read: {type(error).__name__}: {error}", _AGAIN) from error
     if not whole:
         raise Problem(f"{file} names no modules", _AGAIN)
     return modules

@@ -100,18 +100,17 @@ def _run(spec: RunSpec) -> str:
     (spec.partial / "run.json").unlink(missing_ok=True)
     forget_failures(spec.partial)
     before = read_stamp(spec)
+    on_death = partial(_leave_death, spec.partial)
     launch = launched()
     if launch is not None:
         process = _process(_execute, (spec, launch.announce(spec)), spec.run)
-        on_death = partial(_leave_death, spec.partial)
         interrupted = finish([process], others_failed=launch.failed, on_death=on_death)
         launch.over()
         processes = [process]
     else:
         with _meeting(spec) as seats:
             processes = [_process(_execute, (spec, seat), f"{spec.run} {i}") for i, seat in enumerate(seats)]
-            several = partial(_leave_death, spec.partial) if len(processes) > 1 else None
-            interrupted = finish(processes, on_death=several)
+            interrupted = finish(processes, on_death=on_death if len(processes) > 1 else None)
     if read_stamp(spec) == before:
         status, reason = read_failure(spec.partial) or _death(processes, interrupted)
         method = {"name": spec.method.name if spec.method else spec.label, "family": "", "preset": ""}
